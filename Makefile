@@ -1,0 +1,46 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo check check-long bench format lock clean
+
+demo: $(VENV)/.run
+	@$(BIN)/spillway demo
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+check-long: $(VENV)/.dev
+	SPILLWAY_LONG=1 $(BIN)/pytest -m long --timeout 1800
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile -q --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml -o requirements/run.lock
+	$(BIN)/uv pip compile -q --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml requirements/dev.in -o requirements/dev.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -m venv $(VENV) || (apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV))
+
+$(VENV)/.run: $(VENV)/bin/python requirements/run.lock pyproject.toml
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/run.lock
+	@$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python requirements/dev.lock pyproject.toml
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@ $(VENV)/.run

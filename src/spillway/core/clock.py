@@ -1,0 +1,50 @@
+"""The one home of ambient time and entropy: everything else is handed a clock.
+
+Inside a running event loop the clock is the loop's own (`loop.time`), so that a loop with virtual time makes every
+timer, window and deadline of the system virtual at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+Clock = Callable[[], float]
+"""Monotonic seconds; only differences mean anything."""
+
+WallClock = Callable[[], datetime]
+"""An aware instant in UTC."""
+
+
+class Rng(Protocol):
+    """A source of uniform floats in [0, 1)."""
+
+    def random(self) -> float:
+        """Return the next float in [0, 1)."""
+        ...
+
+
+monotonic: Clock = time.monotonic
+entropy: Rng = random.SystemRandom()
+
+
+def wall_now() -> datetime:
+    """Return the present instant, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def loop_clock() -> Clock:
+    """Return the running loop's clock, or the machine's monotonic one outside a loop."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:
+        return time.monotonic
+
+
+async def sleep(seconds: float) -> None:
+    """Wait `seconds` of the running loop's time; zero or less yields once."""
+    await asyncio.sleep(max(0.0, seconds))

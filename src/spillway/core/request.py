@@ -1,0 +1,61 @@
+"""What is asked of a model, in the one shape that every provider translates from (OpenAI Chat Completions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from spillway.core.errors import BadRequest
+
+Message = Mapping[str, Any]
+"""An OpenAI-shaped chat message."""
+
+Prompt = str | Sequence[Message]
+"""A user's text, or whole messages."""
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One request for a model's answer; field names are the keywords of `Cluster.generate`.
+
+    Attributes:
+        messages: OpenAI-shaped messages, at least one unless it asks for embeddings.
+        extra: fields of the provider, passed on as they are.
+        extra_headers: headers of the provider, passed on as they are.
+        inputs: texts to embed; set, it makes this a request for embeddings.
+        idempotency_id: the same over all attempts of one request, another for each request.
+    """
+
+    messages: Sequence[Message] = ()
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: str | Sequence[str] | None = None
+    seed: int | None = None
+    tools: Sequence[Mapping[str, Any]] | None = None
+    tool_choice: str | Mapping[str, Any] | None = None
+    response_format: Mapping[str, Any] | None = None
+    reasoning_effort: str | None = None
+    extra: Mapping[str, Any] | None = None
+    extra_headers: Mapping[str, str] | None = None
+    inputs: Sequence[str] | None = None
+    idempotency_id: str = ""
+
+
+def as_messages(prompt: Prompt) -> Sequence[Message]:
+    """Return `prompt` as messages.
+
+    Raises:
+        BadRequest: it is neither text nor a list of messages, or it is empty.
+    """
+    if isinstance(prompt, str):
+        return ({"role": "user", "content": prompt},)
+    if isinstance(prompt, Mapping) or not isinstance(prompt, Sequence):
+        raise BadRequest(f"a prompt is text or a list of messages, not {type(prompt).__name__}")
+    if not prompt:
+        raise BadRequest("messages is empty")
+    for index, message in enumerate(prompt):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise BadRequest(f"messages[{index}] is not an object with a role")
+    return cast("Sequence[Message]", prompt)
