@@ -1,1 +1,15 @@
-""""""
+"""Test doubles and conformance suites for users: virtual time, scripted runners, suites for ports of your own."""
+
+from spillway.testing.clock import ManualClock, VirtualTimeLoop, run_virtual
+from spillway.testing.scripted import FaultRunner, Reply, ScriptedRunner
+
+__all__ = [
+    # time
+    "ManualClock",
+    "VirtualTimeLoop",
+    "run_virtual",
+    # runners
+    "FaultRunner",
+    "Reply",
+    "ScriptedRunner",
+]
