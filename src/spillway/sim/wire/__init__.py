@@ -1,0 +1,1 @@
+"""The dialects that the simulator speaks, one file for each provider."""
