@@ -1,6 +1,7 @@
-"""The provider simulator: OpenAI, Azure, Anthropic, Gemini, Vertex and LiteLLM on one loopback port, with limits and faults.
+"""The provider simulator: every dialect on one loopback port, with rate limits and faults.
 
-It shares no code with the clients that it judges. `Simulator` runs it inside a program or a test, `run_forever` as a process.
+It speaks OpenAI, Azure, Anthropic, Gemini, Vertex and LiteLLM, and shares no code with the clients that it judges.
+`Simulator` runs it inside a program or a test, `run_forever` as a process.
 """
 
 from __future__ import annotations

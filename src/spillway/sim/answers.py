@@ -1,7 +1,7 @@
 """Answers: a pure function of the seed and the question.
 
-A text answer is a row of pieces, one word with its blank each; a stream sends one piece a chunk and a unary answer joins
-them, so both are the same text. Every piece is one output token. Output limits and stop sequences cut that row.
+A text answer is a row of pieces, one word with its blank each; a stream sends one piece a chunk and a unary answer
+joins them, so both are the same text. Every piece is one output token. Output limits and stop sequences cut that row.
 """
 
 from __future__ import annotations

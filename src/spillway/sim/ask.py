@@ -49,6 +49,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     after_tool: bool = False
     stream: bool = False
     include_usage: bool = False
+    as_events: bool = True
     max_output: int | None = None
     stop: tuple[str, ...] = ()
     tools: tuple[Tool, ...] = ()

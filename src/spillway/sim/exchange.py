@@ -1,7 +1,7 @@
 """The life of one request to a model route.
 
-Order: route, key, body, limits, fault, latency, answer. So a refused key or body takes nothing of a limit, every other request
-is judged at its arrival, and one that an injected fault strikes has counted.
+Order: route, key, body, limits, fault, latency, answer. So a refused key or body takes nothing of a limit, every other
+request is judged at its arrival, and one that an injected fault strikes has counted.
 """
 
 from __future__ import annotations
@@ -118,7 +118,11 @@ class Exchange:
         trouble = self._key_trouble(key)
         if trouble is not None:
             return refuse(trouble)
-        raw = await request.read()
+        try:
+            raw = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            visit.end("rejected", status=413)
+            raise
         try:
             prepared = self._prepare(request, target, raw)
         except BadAsk as error:
@@ -140,7 +144,7 @@ class Exchange:
             visit=visit,
             ask=ask,
             answer=answer,
-            headers=dialect.headers(request_id, ask, verdict, self._wall()),
+            headers=dialect.headers(request_id, ask, answer, verdict, self._wall()),
             prices=self._prices,
             stream=ask.stream if route.stream is None else route.stream,
             unary=prepared.unary,

@@ -1,8 +1,9 @@
 """The provider's side of rate limits: an exact log of arrivals in a sliding window, one judge for each key.
 
-Providers publish limits a minute and enforce them over shorter windows too. A judge of window W admits, in every half-open
-window (t-W, t], at most RPM * W / 60 requests (at least one) and TPM * W / 60 tokens. A request costs its input and output
-tokens at its arrival, which the simulator knows because answers are deterministic. Refused requests cost nothing.
+Providers publish limits a minute and enforce them over shorter windows too. A judge of window W admits, in every
+half-open window (t-W, t], at most RPM * W / 60 requests (at least one) and TPM * W / 60 tokens. A request costs its
+input and output tokens at its arrival, which the simulator knows because answers are deterministic. Refused requests
+cost nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What the judge says about one arrival, and what it leaves; None means unlimited.
 
     `limited_by` is `requests` or `tokens` on a refusal. `fits_never` marks a request larger than its whole allowance.
-    Limits are those per minute; remaining and reset are those of the window. `reset` is when the window is empty again.
+    Limits are those per minute; remaining and reset are those of the window, reset being when it is empty again.
     """
 
     allowed: bool
@@ -51,8 +52,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class WindowJudge:
     """Judges arrivals against requests and tokens a minute over sliding windows.
 
-    Time is an argument and must not go backwards. In windows under a minute a request larger than the whole allowance is
-    admitted when the window holds no tokens, since its share of a minute may still be free; over a minute it never fits.
+    Time is an argument and must not go backwards. In windows under a minute a request larger than the whole allowance
+    is admitted when the window holds no tokens, since its share of a minute may still be free; over a minute it never
+    fits.
 
     Args:
         limit_rpm: Requests a minute, None for unlimited.
@@ -146,7 +148,9 @@ class Limits:
             judge = self._judges[key]
         except KeyError:
             spec = self._specs.get(key) or self._specs.get("*")
-            judge = spec and WindowJudge(spec.requests_per_minute, spec.tokens_per_minute, spec.window_s)
+            judge = None
+            if spec is not None:
+                judge = WindowJudge(spec.requests_per_minute, spec.tokens_per_minute, spec.window_s)
             self._judges[key] = judge
         return None if judge is None else judge.arrive(now, tokens)
 

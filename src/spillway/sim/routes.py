@@ -3,8 +3,11 @@
 | path | dialect |
 | --- | --- |
 | /v1/chat/completions, /v1/embeddings, /v1/models | OpenAI; LiteLLM when the key begins with `sk-litellm` |
-| /litellm/v1/… (and /litellm/… without v1) | LiteLLM |
+| /litellm/v1/… (v1 may be left out) | LiteLLM |
 | /openai/deployments/{d}/chat/completions, …/embeddings; /openai/v1/… | Azure |
+| /v1/messages, /v1/messages/count_tokens; /v1/models with `anthropic-version` | Anthropic |
+| /v1beta/models/{m}:generateContent and its kin, /v1beta/models (v1 too) | Gemini |
+| /v1/projects/{p}/locations/{l}/publishers/google/models/{m}:… (v1beta1 too) | Vertex |
 """
 
 from __future__ import annotations
@@ -13,10 +16,21 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from spillway.sim.wire.anthropic import AnthropicDialect
+from spillway.sim.wire.azure import AzureDialect
 from spillway.sim.wire.dialect import Dialect, Route
+from spillway.sim.wire.gemini import GeminiDialect, VertexDialect
+from spillway.sim.wire.litellm import LiteLlmDialect
 from spillway.sim.wire.openai import OpenAiDialect
 
 OPENAI = OpenAiDialect()
+AZURE = AzureDialect()
+LITELLM = LiteLlmDialect()
+ANTHROPIC = AnthropicDialect()
+GEMINI = GeminiDialect()
+VERTEX = VertexDialect()
+
+LITELLM_KEY_PREFIX = "sk-litellm"
 
 
 class Target(NamedTuple):
@@ -26,20 +40,83 @@ class Target(NamedTuple):
     route: Route
 
 
-_OPENAI_ACTIONS = {"chat/completions": "generate", "embeddings": "embed", "models": "models"}
-_openai_path = re.compile(r"/v1/(chat/completions|embeddings|models)")
+_OPENAI_ROUTES = {
+    "chat/completions": Route(action="generate"),
+    "embeddings": Route(action="embed"),
+    "models": Route(action="models"),
+}
+_ANTHROPIC_ROUTES = {
+    "/v1/messages": Route(action="generate"),
+    "/v1/messages/count_tokens": Route(action="count"),
+}
+_GOOGLE_ACTIONS = {
+    "generateContent": "generate",
+    "streamGenerateContent": "generate",
+    "countTokens": "count",
+    "embedContent": "embed",
+    "batchEmbedContents": "embed",
+    "predict": "embed",
+}
+
+_openai = re.compile(r"(/litellm)?(?:/v1)?/(chat/completions|embeddings|models)")
+_azure = re.compile(r"/openai/(?:v1|deployments/([^/]+))/(chat/completions|embeddings|models)")
+_gemini = re.compile(r"/v1(?:beta)?/models/([^/:]+):(\w+)")
+_vertex = re.compile(r"/v1(?:beta1)?/(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/:]+):(\w+)")
 
 
 def resolve(path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> Target | None:
     """Return where a request leads, None for nowhere."""
-    del query, headers
-    match = _openai_path.fullmatch(path)
+    match = _openai.fullmatch(path)
     if match is not None:
-        return Target(OPENAI, Route(action=_OPENAI_ACTIONS[match[1]]))
-    return None
+        return _openai_target(match, headers)
+    anthropic = _ANTHROPIC_ROUTES.get(path)
+    if anthropic is not None:
+        return Target(ANTHROPIC, anthropic)
+    match = _azure.fullmatch(path)
+    if match is not None:
+        plain = _OPENAI_ROUTES[match[2]]
+        return Target(AZURE, Route(action=plain.action, model=match[1]) if match[1] else plain)
+    match = _gemini.fullmatch(path)
+    if match is not None:
+        return _google(GEMINI, match, query)
+    match = _vertex.fullmatch(path)
+    if match is not None:
+        return _google(VERTEX, match, query)
+    return Target(GEMINI, Route(action="models")) if path == "/v1beta/models" else None
 
 
 def family(path: str) -> Dialect:
     """Return the dialect whose words a path without a route is refused in."""
-    del path
-    return OPENAI
+    prefixes: tuple[tuple[str, Dialect], ...] = (
+        ("/litellm", LITELLM),
+        ("/openai/", AZURE),
+        ("/v1/messages", ANTHROPIC),
+        ("/v1/projects/", VERTEX),
+        ("/v1beta1/", VERTEX),
+        ("/v1beta/", GEMINI),
+        ("/v1/models/", GEMINI),
+    )
+    return next((dialect for prefix, dialect in prefixes if path.startswith(prefix)), OPENAI)
+
+
+def _openai_target(match: re.Match[str], headers: Mapping[str, str]) -> Target | None:
+    route = _OPENAI_ROUTES[match[2]]
+    if match[1]:
+        return Target(LITELLM, route)
+    if not match[0].startswith("/v1/"):
+        return None
+    if route.action == "models" and "anthropic-version" in headers:
+        return Target(ANTHROPIC, route)
+    if LITELLM.key(headers, {}).startswith(LITELLM_KEY_PREFIX):
+        return Target(LITELLM, route)
+    return Target(OPENAI, route)
+
+
+def _google(dialect: Dialect, match: re.Match[str], query: Mapping[str, str]) -> Target | None:
+    model, verb = match[1], match[2]
+    action = _GOOGLE_ACTIONS.get(verb)
+    if action is None:
+        return None
+    stream = verb == "streamGenerateContent"
+    variant = verb if action == "embed" else "sse" if stream and query.get("alt") == "sse" else ""
+    return Target(dialect, Route(action=action, model=model, stream=stream, variant=variant))

@@ -1,7 +1,7 @@
 """Scenarios: faults by phase of time, path and probability, from a TOML file or from objects.
 
-Whether a phase strikes a request is decided by a hash of the seed, the phase and the request's number, so a run with the
-same order of arrivals has the same faults.
+Whether a phase strikes a request is decided by a hash of the seed, the phase and the request's number, so a run with
+the same order of arrivals has the same faults.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the simulator has seen: counters, money, and the log of arrivals that tests check windows against.
 
-Every request to a model route is one `Visit`, and ends once, as exactly one of: served (a full answer left), rejected (a
-refusal or a filtered prompt), spoiled (an injected fault broke the answer), disconnected (the client left before the end).
+Every request to a model route is one `Visit`, and ends once, as exactly one of: served (a full answer left), rejected
+(a refusal or a filtered prompt), spoiled (an injected fault broke the answer), disconnected (the client left before
+the end).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ LONGEST_MADE_UP = 15
 def key_label(key: str) -> str:
     """Return how a key is shown: whole when it can't be a real one, else its last four characters.
 
-    A key of under 16 characters, or one that begins with `sk-sim`, `sim-`, `sk-test` or `test-`, is made up for the simulator.
+    A key of under 16 characters, or one that begins with `sk-sim`, `sim-`, `sk-test` or `test-`, was made up for a
+    simulator.
     """
     if not key:
         return "(none)"

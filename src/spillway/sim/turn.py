@@ -15,8 +15,8 @@ from spillway.sim.wire.dialect import Dialect
 class Turn:
     """The state of one admitted request.
 
-    `spent_output` is what the provider would bill if the client left now: everything for a unary answer, which is computed
-    whether it is read or not, and the pieces sent so far for a stream. None means that no work has begun.
+    `spent_output` is what the provider would bill if the client left now: everything for a unary answer, which is
+    computed whether it is read or not, and the pieces sent so far for a stream. None means that no work has begun.
     """
 
     __slots__ = ("answer", "ask", "dialect", "headers", "prices", "request", "spent_output", "stream", "unary", "visit")

@@ -34,8 +34,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """A refusal, before a dialect puts it into its own words.
 
-    `kind` is one of: bad_request, no_route, no_method, no_model, no_key, bad_key, forbidden, rate_limit, quota, content_filter,
-    context_length, server, unavailable, overloaded.
+    `kind` is one of: bad_request, no_route, no_method, no_model, no_key, bad_key, forbidden, rate_limit, quota,
+    content_filter, context_length, server, unavailable, overloaded.
     """
 
     kind: str
@@ -86,7 +86,9 @@ class Dialect(Protocol):
         """Write an answer as a stream."""
         ...
 
-    def headers(self, request_id: str, ask: Ask, verdict: Verdict | None, wall: datetime) -> dict[str, str]:
+    def headers(
+        self, request_id: str, ask: Ask, answer: Answer, verdict: Verdict | None, wall: datetime
+    ) -> dict[str, str]:
         """Return the headers of an answer; `verdict` is None when no limit is set."""
         ...
 

@@ -127,9 +127,11 @@ class OpenAiDialect:
         deltas += [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in answer.pieces]
         return StreamPlan(head=head, body=[before + json_bytes(delta) + after for delta in deltas], tail=tail)
 
-    def headers(self, request_id: str, ask: Ask, verdict: Verdict | None, wall: datetime) -> dict[str, str]:
+    def headers(
+        self, request_id: str, ask: Ask, answer: Answer, verdict: Verdict | None, wall: datetime
+    ) -> dict[str, str]:
         """Return the request id, the organisation and the state of the limits."""
-        del ask, wall
+        del ask, answer, wall
         return {
             "x-request-id": request_id,
             "openai-organization": "org-simulated",
