@@ -1,1 +1,1 @@
-"""Spillway."""
+"""Spillway: everything between a program and remote models."""

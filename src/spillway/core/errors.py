@@ -30,6 +30,8 @@ class InferenceError(Exception):
         elapsed_s: how long the attempt took, when known.
         sent: whether the whole request body was on the wire when it failed.
         partial: what came before a stream broke, else None.
+        final: no fallback and no other member of a group is to be asked, whatever the class says.
+        refusal: what stood in the way of a further attempt when this, the newest sent attempt's error, was raised.
         history: one `(deployment, code, elapsed_s)` for each failed attempt.
     """
 
@@ -64,6 +66,8 @@ class InferenceError(Exception):
         self.elapsed_s = elapsed_s
         self.sent = False
         self.partial: Tokens | None = None
+        self.final = False
+        self.refusal: InferenceError | None = None
         self.history: tuple[tuple[str, str, float], ...] = ()
         for name, value in particular.items():
             setattr(self, name, value)

@@ -1,0 +1,150 @@
+"""One request on its way through the policies: what it asks, how long it may take, what has happened to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from spillway.core.errors import InferenceError
+from spillway.core.priority import Priority
+from spillway.core.request import GenerateRequest
+from spillway.remote.engine.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spillway.remote.cost import Reservation
+    from spillway.remote.queue import PriorityRequest
+
+    from spillway.remote.engine.gates import Gates
+
+
+class SpendHold(Protocol):
+    """Money set aside by a gate for one attempt."""
+
+    def settle(self, pico_usd: int) -> None:
+        """Replace what was set aside by what it cost; never fails."""
+        ...
+
+    def release(self) -> None:
+        """Give all of it back."""
+        ...
+
+
+class SpendGate(Protocol):
+    """A caller's own cap on spending, beside the deployment's budget."""
+
+    def reserve(self, deployment: str, pico_usd: int) -> SpendHold | None:
+        """Set the estimate aside, or return None when that must wait for others to settle.
+
+        Raises:
+            BudgetExceeded: it does not fit under the cap even alone.
+        """
+        ...
+
+    def on_room(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` whenever something was settled or given back; returns how to stop that."""
+        ...
+
+
+class KeptMoney:
+    """Money of a failed attempt that cost nothing, kept for the request's next attempt at the same deployment."""
+
+    __slots__ = ("gates", "hold", "pico", "reservation")
+
+    def __init__(self, gates: Gates, reservation: Reservation | None, hold: SpendHold | None, pico: int) -> None:
+        self.gates = gates
+        self.reservation = reservation
+        self.hold = hold
+        self.pico = pico
+
+
+class Call:
+    """The state of one request between its admission and its end.
+
+    Attributes:
+        deadline: the loop's seconds by which everything must be over.
+        attempts: attempts that were sent, over all deployments.
+        retries: of these, repetitions that the retry engine granted.
+        history: `(deployment, code, elapsed_s)` of each failed attempt.
+        last_error: the error of the newest failed attempt.
+        input_bound: an upper bound of the input tokens, counted once.
+    """
+
+    __slots__ = (
+        "admitted_at",
+        "attempts",
+        "deadline",
+        "entry",
+        "gate",
+        "history",
+        "input_bound",
+        "kept",
+        "last_error",
+        "loop",
+        "max_cost_pico",
+        "may_fall_back",
+        "may_shift_early",
+        "priority",
+        "queued_s",
+        "request",
+        "retries",
+        "started",
+        "stream",
+        "tenant",
+        "waiter",
+        "watch",
+    )
+
+    def __init__(
+        self,
+        request: GenerateRequest,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        timeout_s: float,
+        input_bound: int,
+        stream: bool = False,
+        priority: Priority = Priority.NORMAL,
+        tenant: str = "",
+        may_fall_back: bool = True,
+        may_shift_early: bool = True,
+        max_cost_pico: int | None = None,
+        gate: SpendGate | None = None,
+    ) -> None:
+        self.request = request
+        self.loop = loop
+        self.started = loop.time()
+        self.deadline = self.started + timeout_s
+        self.admitted_at = self.started
+        self.input_bound = input_bound
+        self.stream = stream
+        self.priority = priority
+        self.tenant = tenant
+        self.may_fall_back = may_fall_back
+        self.may_shift_early = may_shift_early
+        self.max_cost_pico = max_cost_pico
+        self.gate = gate
+        self.attempts = 0
+        self.retries = 0
+        self.queued_s = 0.0
+        self.history: list[tuple[str, str, float]] = []
+        self.last_error: InferenceError | None = None
+        self.kept: KeptMoney | None = None
+        self.entry: PriorityRequest | None = None
+        self.waiter: asyncio.Future[object] | None = None
+        self.watch = Watchdog(loop)
+
+    def let_money_go(self) -> None:
+        """Give back what was kept for a next attempt."""
+        kept, self.kept = self.kept, None
+        if kept is not None:
+            if kept.reservation is not None:
+                kept.reservation.release()
+            if kept.hold is not None:
+                kept.hold.release()
+
+    def stamp(self, error: InferenceError) -> InferenceError:
+        """Write on an error what the caller may want to know of the way here."""
+        error.attempts = self.attempts
+        error.history = tuple(self.history)
+        return error

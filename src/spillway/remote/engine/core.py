@@ -1,0 +1,451 @@
+"""The engine of one deployment: its queue, its slots, and the dispatch of one to the other."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spillway.remote.queue import PriorityRequest, RequestQueue
+
+from spillway.core.errors import Backpressure, InferenceError, RateLimited, Timeout, Unauthorized
+from spillway.remote.engine.drain_rate import DrainRate
+from spillway.remote.engine.metrics import EngineMetrics, Observer
+from spillway.remote.engine.slot import WorkerSlot
+
+if TYPE_CHECKING:
+    from spillway.core.options import Deployment
+    from spillway.core.ports import ModelRunner
+    from spillway.remote.engine.call import Call
+    from spillway.remote.engine.gates import Gates
+    from spillway.remote.engine.grant import Grant
+
+_LONGEST_NAP_S = 60.0
+_CREDENTIAL_RECHECK_S = 1.0
+
+
+class Engine:
+    """Serves one deployment: admits requests, queues them by priority, hands slots and permits to them.
+
+    A request leaves the queue when a slot and everything its gates ask for are free at the same instant; the head of
+    the queue waits for that, no worker does. All state changes happen between two awaits.
+
+    Args:
+        deployment: its options.
+        runners: one runner for each replica.
+        gates: limiter, breaker, budget and prices, possibly shared with other engines.
+        loop: the loop it lives on.
+    """
+
+    def __init__(
+        self, deployment: Deployment, runners: Sequence[ModelRunner], gates: Gates, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        serving = deployment.serving
+        self.deployment = deployment
+        self.name = deployment.name
+        self.runners = tuple(runners)
+        self.kind = self.runners[0].runtime_kind
+        self.gates = gates
+        self.loop = loop
+        self.clock = loop.time
+        self.queue = RequestQueue(serving.queue_capacity, aging_s=serving.priority_aging_s)
+        self.metrics = EngineMetrics()
+        self.observers: list[Observer] = []
+        self.last_success_at: float | None = None
+        self.refused_credential: Unauthorized | None = None
+        self._credential_checked_at = -math.inf
+        self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._free: deque[WorkerSlot] = deque()
+        self._slots: list[WorkerSlot] = []
+        self._busy = 0
+        self._drain_rate = DrainRate(self.clock())
+        self._blocked_on = "slot"
+        self._pump_timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self.drains = 0
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._chores: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._unsubscribe = gates.on_room(self.pump)
+        self.resize(serving.max_concurrent)
+
+    # What others ask about it.
+
+    @property
+    def busy(self) -> int:
+        """Requests in a slot."""
+        return self._busy
+
+    @property
+    def accepting(self) -> bool:
+        """Whether it takes new requests."""
+        return not self._closing
+
+    def slots(self) -> list[WorkerSlot]:
+        """Return its slots, those retired and still busy included."""
+        return list(self._slots)
+
+    def load(self) -> float:
+        """Return requests in flight and waiting, per unit of weight."""
+        return (self._busy + len(self.queue)) / self.deployment.weight
+
+    def healthy(self) -> bool:
+        """Whether a request sent here now would be let through by breaker, provider and credential."""
+        return (
+            not self._closing
+            and self.refused_credential is None
+            and self.gates.breaker.would_admit()
+            and self.gates.limiter.blocked_for() <= 0
+        )
+
+    def predicted_wait(self, call: Call) -> float:
+        """Return the seconds after which `call` would be sent if it came here now; `inf` when it can't be told."""
+        gates = self.gates
+        wait = max(gates.breaker.retry_after(), gates.limiter.blocked_for())
+        ahead = len(self.queue)
+        if ahead:
+            rate = self._drain_rate.per_second(self.clock())
+            wait = max(wait, ahead / rate if rate > 0 else 0.0)
+        permit_wait = gates.permit_wait(call)
+        return wait if permit_wait == math.inf else max(wait, permit_wait)
+
+    # Admission.
+
+    def try_admit(self, call: Call) -> Grant | None:
+        """Return a grant if `call` can be sent at once, None if it must wait.
+
+        Raises:
+            InferenceError: a refusal; nothing was taken.
+        """
+        if self._closing:
+            raise self._refusal("shutting_down")
+        if self.refused_credential is not None:
+            raise self._credential_refusal()
+        self.gates.admit(call)
+        if self._free and not self.queue:
+            verdict = self.gates.reserve(call, self._free[0])
+            if not isinstance(verdict, float):
+                self._take_slot(verdict.slot)
+                return verdict
+        return None
+
+    async def wait_for_grant(self, call: Call, *, not_before: float = 0.0, returning: bool = False) -> Grant:
+        """Queue `call` and return its grant.
+
+        Args:
+            not_before: the loop's seconds before which it is not to be sent.
+            returning: it had a seat before and keeps its sequence number; a full queue does not refuse it.
+
+        Raises:
+            Backpressure: no room, or no dispatch within `queue_timeout_s`, or the engine is closing.
+            RateLimited: only the permit lacked within `queue_timeout_s`.
+            Timeout: its deadline passed, `reason="queue"` if it was never sent.
+
+        Cancellation: frees its seat at once; a grant that came in the same instant is given back.
+        """
+        began = self.clock()
+        if returning:
+            call.watch.guard(call.deadline, "deadline")
+        else:
+            call.watch.guard_sooner_of(call.deadline, began + self.deployment.serving.queue_timeout_s, "queue_timeout")
+            if self.queue.is_full or self._room:
+                await self._wait_for_room(call)
+        waiter: asyncio.Future[Grant] = self.loop.create_future()
+        entry = call.entry
+        if entry is None or not returning:
+            entry = call.entry = PriorityRequest(
+                call, priority=call.priority, not_before=not_before, tenant=call.tenant, cost=max(1, call.input_bound)
+            )
+            self.queue.push(entry, began)
+        else:
+            entry.not_before = not_before
+            self.queue.requeue(entry)
+        call.waiter = waiter  # type: ignore[assignment] # a Future of a Grant is a Future of an object
+        self.pump()
+        call.watch.wait_on(waiter)  # type: ignore[arg-type] # see above
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self._withdraw(entry, waiter)
+            if call.watch.fired is not None and not _wanted_cancelled():
+                raise self._waited_too_long(call) from call.last_error
+            raise
+        finally:
+            call.watch.wait_on(None)
+            call.waiter = None
+            waited = self.clock() - began
+            call.queued_s += waited
+            self.metrics.queue_wait.record(waited)
+
+    async def _wait_for_room(self, call: Call) -> None:
+        if self.deployment.serving.on_capacity_exhausted != "queue":
+            raise self._refusal("full")
+        seat: asyncio.Future[None] = self.loop.create_future()
+        rank = -int(call.priority)
+        place = next((i for i, (other, _) in enumerate(self._room) if other > rank), len(self._room))
+        self._room.insert(place, (rank, seat))
+        call.watch.wait_on(seat)  # type: ignore[arg-type] # a Future of None is a Future of an object
+        try:
+            await seat
+        except asyncio.CancelledError:
+            self._room = deque(item for item in self._room if item[1] is not seat)
+            if seat.done() and not seat.cancelled():
+                self._offer_room()
+            if call.watch.fired is not None and not _wanted_cancelled():
+                raise self._waited_too_long(call) from call.last_error
+            raise
+        finally:
+            call.watch.wait_on(None)
+
+    def _offer_room(self) -> None:
+        seats = self.queue.capacity - len(self.queue)
+        while self._room and seats > 0:
+            _, seat = self._room.popleft()
+            if not seat.done():
+                seat.set_result(None)
+                seats -= 1
+
+    def _withdraw(self, entry: PriorityRequest, waiter: asyncio.Future[Grant]) -> None:
+        self.queue.cancel(entry)
+        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            grant = waiter.result()
+            grant.undo()
+            self.give_back(grant.slot)
+        self._offer_room()
+        self.pump()
+
+    # Dispatch.
+
+    def pump(self) -> None:
+        """Hand out slots and permits until the head of the queue must wait; safe to call at any time."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            nap = self._dispatch()
+        finally:
+            self._pumping = False
+        if self._pump_timer is not None:
+            self._pump_timer.cancel()
+            self._pump_timer = None
+        if nap is not None:
+            self._pump_timer = self.loop.call_later(min(max(nap, 0.0), _LONGEST_NAP_S), self.pump)
+
+    def _dispatch(self) -> float | None:
+        queue = self.queue
+        while self._free:
+            now = self.clock()
+            entry = queue.peek(now)
+            if entry is None:
+                ready_at = queue.next_ready(now)
+                return None if ready_at is None else ready_at - now
+            call: Call = entry.payload
+            waiter = call.waiter
+            if waiter is None or waiter.done():
+                queue.cancel(entry)
+                continue
+            try:
+                verdict = self.gates.reserve(call, self._free[0])
+            except InferenceError as refusal:
+                queue.cancel(entry)
+                waiter.set_exception(refusal)
+                continue
+            if isinstance(verdict, float):
+                self._blocked_on = "permit"
+                return None if verdict == math.inf else verdict
+            queue.pop(now)
+            self._take_slot(verdict.slot)
+            waiter.set_result(verdict)
+            self._offer_room()
+        self._blocked_on = "slot"
+        return None
+
+    def _take_slot(self, slot: WorkerSlot) -> None:
+        self._free.popleft()
+        slot.busy = True
+        self._busy += 1
+        self._idle.clear()
+
+    def give_back(self, slot: WorkerSlot) -> None:
+        """Free the slot of a request that has ended and wake the next."""
+        slot.busy = False
+        slot.served += 1
+        self._busy -= 1
+        if slot.retired:
+            self._slots.remove(slot)
+        else:
+            self._free.append(slot)
+        self._drain_rate.count(self.clock())
+        if self._busy == 0:
+            self._idle.set()
+        if self.queue:
+            self.pump()
+
+    # The credential.
+
+    def note_refused_credential(self, error: Unauthorized) -> None:
+        """Refuse locally from now on, until the source yields another credential."""
+        self.refused_credential = error
+        self._credential_checked_at = self.clock()
+
+    def credential_recheck_due(self) -> bool:
+        """Whether the source of a refused credential may be read again; at most once a second says yes."""
+        now = self.clock()
+        if self.refused_credential is None or now - self._credential_checked_at < _CREDENTIAL_RECHECK_S:
+            return False
+        self._credential_checked_at = now
+        return True
+
+    def _credential_refusal(self) -> Unauthorized:
+        known = self.refused_credential
+        return Unauthorized(
+            "the provider refused the credential and its source has no other yet",
+            provider=self.kind,
+            deployment=self.name,
+            reason="same_credential",
+            status=None if known is None else known.status,
+        )
+
+    async def rebuild_session(self, cause: BaseException | None) -> None:
+        """Have every replica read the credential again and build a new client; what is in flight keeps the old one.
+
+        Raises:
+            InferenceError: a replica could not.
+        """
+        for runner in self.runners:
+            await runner.rebuild_session(cause)
+        self.refused_credential = None
+        self.pump()
+
+    # Size and end.
+
+    def resize(self, workers: int, *, pool: int | None = None) -> None:
+        """Have so many slots in one replica's pool, or in each, from now on; nothing that runs is ended.
+
+        Raises:
+            ValueError: it is less than one.
+        """
+        if workers < 1:
+            raise ValueError(f"a pool needs at least one worker, not {workers!r}")
+        for index, runner in enumerate(self.runners):
+            if pool is None or pool == index:
+                self._resize_pool(index, runner, workers)
+        idle = [s for s in self._slots if not s.busy and not s.retired]
+        self._free = deque(sorted(idle, key=lambda s: (s.number, s.pool)))
+        self.pump()
+
+    def _resize_pool(self, pool: int, runner: ModelRunner, workers: int) -> None:
+        mine = sorted((s for s in self._slots if s.pool == pool), key=lambda s: (not s.busy, s.number))
+        for slot in mine[workers:]:
+            slot.retired = True
+        for slot in mine[:workers]:
+            slot.retired = False
+        self._slots = [s for s in self._slots if s.busy or not s.retired]
+        self._slots += [WorkerSlot(pool, n, runner) for n in range(len(mine), workers)]
+
+    def attend(self, task: asyncio.Task[Any]) -> None:
+        """Remember the task that runs in a slot, so that closing can end it."""
+        self._running.add(task)
+
+    def unattend(self, task: asyncio.Task[Any]) -> None:
+        """Forget a task that has left its slot."""
+        self._running.discard(task)
+
+    def chore(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run `work` (the closing or draining of a stream nobody holds) as a task the engine owns."""
+        task = self.loop.create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+        return task
+
+    async def aclose(self, drain_s: float = 0.0) -> None:
+        """Stop: refuse what waits, let what runs finish for `drain_s` seconds, then cancel it."""
+        self._closing = True
+        for entry in self.queue.close():
+            waiter = entry.payload.waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(self._refusal("shutting_down"))
+        for _, seat in self._room:
+            if not seat.done():
+                seat.set_exception(self._refusal("shutting_down"))
+        self._room.clear()
+        await self._settle_down(drain_s)
+        self._unsubscribe()
+        if self._pump_timer is not None:
+            self._pump_timer.cancel()
+        for runner in self.runners:
+            closer = getattr(runner, "aclose", None)
+            if closer is not None:
+                await closer()
+
+    async def _settle_down(self, drain_s: float) -> None:
+        if self._busy and drain_s > 0:
+            with_limit = asyncio.ensure_future(self._idle.wait())
+            await asyncio.wait({with_limit}, timeout=drain_s)
+            with_limit.cancel()
+        ours = {t for t in self._running | self._chores if t is not asyncio.current_task()}
+        for task in ours:
+            task.cancel()
+        if ours:
+            await asyncio.wait(ours, timeout=5.0)
+
+    # Errors it raises itself.
+
+    def _refusal(self, reason: str) -> Backpressure:
+        waiting = len(self.queue)
+        words = {
+            "full": f"the queue is full ({waiting} of {self.queue.capacity})",
+            "shutting_down": "shutting down",
+            "queue_timeout": f"no worker became free within {self.deployment.serving.queue_timeout_s:g} s",
+        }
+        rate = self._drain_rate.per_second(self.clock())
+        error = Backpressure(
+            words[reason],
+            provider=self.kind,
+            deployment=self.name,
+            reason=reason,
+            retry_after=max(1.0, waiting / rate) if rate > 0 else None,
+        )
+        error.final = reason == "full" and self.deployment.serving.on_capacity_exhausted == "reject"
+        return error
+
+    def _waited_too_long(self, call: Call) -> InferenceError:
+        reason = call.watch.fired
+        call.watch.fired = None
+        if reason == "queue_timeout":
+            if self._blocked_on != "permit":
+                return self._refusal("queue_timeout")
+            wait = self.gates.permit_wait(call)
+            return RateLimited(
+                f"no permit within {self.deployment.serving.queue_timeout_s:g} s",
+                provider=self.kind,
+                deployment=self.name,
+                reason="queue_timeout",
+                retry_after=None if wait == math.inf else wait,
+            )
+        return Timeout(
+            "the deadline passed while the request waited",
+            provider=self.kind,
+            deployment=self.name,
+            reason="queue" if call.attempts == 0 else "deadline",
+            retryable=False,
+            counts_as_circuit_failure=False,
+            elapsed_s=self.clock() - call.started,
+        )
+
+    def __repr__(self) -> str:
+        state = "closing" if self._closing else "serving"
+        return (
+            f"<Engine {self.name} {state} busy {self._busy}/{sum(not s.retired for s in self._slots)} "
+            f"queued {len(self.queue)}/{self.queue.capacity}>"
+        )
+
+
+def _wanted_cancelled() -> bool:
+    """Whether somebody outside wants the present task cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,147 @@
+"""How an attempt ends: exactly one outcome each, reported to limiter, breaker, money, metrics and observers at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spillway.remote.cost import lost_attempt_cost
+
+from spillway.core.clock import wall_now
+from spillway.core.reply import TokensBuilder, Usage
+from spillway.remote.engine.call import KeptMoney
+from spillway.remote.engine.metrics import AttemptRecord
+
+if TYPE_CHECKING:
+    from spillway.core.errors import InferenceError
+    from spillway.remote.engine.call import Call
+    from spillway.remote.engine.core import Engine
+    from spillway.remote.engine.grant import Grant
+
+_BYTES_A_TOKEN = 4
+
+
+def settle_success(
+    engine: Engine, call: Call, grant: Grant, built: TokensBuilder, started: float, first_content_at: float
+) -> tuple[int | None, bool]:
+    """End an attempt that gave a whole answer.
+
+    Returns:
+        Its cost in pico-USD (None: the price is unknown), and whether that is an estimate.
+    """
+    usage = built.usage
+    estimated = usage is None
+    if usage is None:
+        usage = _guess(call, built)
+    cost = engine.gates.cost_pico(usage)
+    grant.settle(usage, cost or 0)
+    now = engine.clock()
+    engine.last_success_at = now
+    engine.refused_credential = None
+    gates = engine.gates
+    gates.output_p95.record(usage.output_tokens)
+    gates.quota.success(retried=call.retries > 0)
+    metrics = engine.metrics
+    metrics.attempts += 1
+    metrics.count_usage(usage, cost or 0)
+    metrics.latency.record(now - started)
+    metrics.first_content.record(first_content_at - started)
+    if engine.observers:
+        _tell(engine, call, now, "ok", started, first_content_at, usage, cost, estimated=estimated)
+    return cost, estimated
+
+
+def settle_failure(
+    engine: Engine,
+    call: Call,
+    grant: Grant,
+    error: InferenceError | None,
+    built: TokensBuilder,
+    started: float,
+    first_content_at: float | None = None,
+) -> None:
+    """End an attempt that gave no whole answer.
+
+    Args:
+        error: what ended it; None: its caller has left.
+    """
+    now = engine.clock()
+    gates = engine.gates
+    usage, cost, estimated = _lost(engine, call, grant, error, built)
+    keep = error is not None and not cost
+    grant.settle(usage, None if keep else cost)
+    if keep:
+        call.kept = KeptMoney(gates, grant.reservation, grant.hold, grant.reserved_pico)
+    metrics = engine.metrics
+    metrics.attempts += 1
+    if usage is not None:
+        metrics.count_usage(usage, cost)
+    outcome = "cancelled" if error is None else error.code
+    if error is not None:
+        error.provider = error.provider or engine.kind
+        error.deployment = engine.name
+        error.elapsed_s = now - started
+        error.sent = grant.sent
+        call.history.append((engine.name, error.code, now - started))
+        metrics.errors[error.code] = metrics.errors.get(error.code, 0) + 1
+        if error.code == "rate_limited":
+            gates.limiter.throttled(error.retry_after)
+    if engine.observers:
+        _tell(engine, call, now, outcome, started, first_content_at, usage, cost, estimated=estimated)
+
+
+def _lost(
+    engine: Engine, call: Call, grant: Grant, error: InferenceError | None, built: TokensBuilder
+) -> tuple[Usage | None, int, bool]:
+    """Return the usage, the cost and whether both are estimates, of an attempt without a whole answer."""
+    if built.usage is not None and built.usage.output_tokens:
+        return built.usage, engine.gates.cost_pico(built.usage) or 0, False
+    refused = error is not None and error.status is not None and error.status >= 400
+    if not grant.sent or refused:
+        return None, 0, False
+    seen = -(-built.output_chars() // _BYTES_A_TOKEN)
+    cost = lost_attempt_cost(
+        sent=True,
+        stream=call.stream,
+        reserved_pico=engine.gates.estimate_pico(call) or 0,
+        input_tokens=_input_guess(call),
+        output_tokens_seen=seen,
+        prices=engine.gates.prices,
+        when=wall_now(),
+    )
+    return Usage(input_tokens=_input_guess(call), output_tokens=seen), cost, True
+
+
+def _guess(call: Call, built: TokensBuilder) -> Usage:
+    return Usage(input_tokens=_input_guess(call), output_tokens=-(-built.output_chars() // _BYTES_A_TOKEN))
+
+
+def _input_guess(call: Call) -> int:
+    return -(-call.input_bound // _BYTES_A_TOKEN)
+
+
+def _tell(
+    engine: Engine,
+    call: Call,
+    now: float,
+    outcome: str,
+    started: float,
+    first_content_at: float | None,
+    usage: Usage | None,
+    cost: int | None,
+    *,
+    estimated: bool,
+) -> None:
+    record = AttemptRecord(
+        at=now,
+        deployment=engine.name,
+        attempt=call.attempts - 1,
+        outcome=outcome,
+        elapsed_s=now - started,
+        first_content_s=None if first_content_at is None else first_content_at - started,
+        usage=usage,
+        cost_pico=cost,
+        estimated=estimated,
+        stream=call.stream,
+    )
+    for observer in engine.observers:
+        observer.on_attempt(record)

@@ -1,0 +1,34 @@
+"""A worker's slot: the right to have one request with a provider."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spillway.core.ports import ModelRunner
+
+
+class WorkerSlot:
+    """One request at a time may run in it; the caller's own task does the running.
+
+    Attributes:
+        pool: index of the replica it belongs to.
+        number: index inside the pool.
+        runner: the replica's runner.
+        busy: whether a request is in it.
+        served: requests that have left it.
+        retired: it goes out of service when its request leaves.
+    """
+
+    __slots__ = ("busy", "number", "pool", "retired", "runner", "served")
+
+    def __init__(self, pool: int, number: int, runner: ModelRunner) -> None:
+        self.pool = pool
+        self.number = number
+        self.runner = runner
+        self.busy = False
+        self.served = 0
+        self.retired = False
+
+    def __repr__(self) -> str:
+        return f"<WorkerSlot {self.pool}.{self.number} {'busy' if self.busy else 'idle'} served {self.served}>"

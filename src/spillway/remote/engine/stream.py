@@ -1,0 +1,231 @@
+"""A stream past its commit point: relays, and ends in exactly one outcome however its reader leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from spillway.remote.cost import pico_to_usd
+
+from spillway.core.errors import InferenceError, ServerError, StreamInterrupted
+from spillway.core.reply import TokenChunk, Tokens, TokensBuilder
+from spillway.remote.engine.ending import close_books, timeout_error
+from spillway.remote.engine.settle import settle_failure, settle_success
+
+if TYPE_CHECKING:
+    from spillway.core.ports import RunHandle
+    from spillway.remote.engine.call import Call
+    from spillway.remote.engine.core import Engine
+    from spillway.remote.engine.grant import Grant
+
+_MAX_DRAINS = 16
+
+
+class LiveStream:
+    """The rest of a streamed answer, in lists of chunks as they came from the network.
+
+    Holds its slot until it ends: at the provider's terminal marker, at an error, or when it is closed.
+
+    Invariants: settles exactly once; after that it reads nothing more.
+    """
+
+    __slots__ = (
+        "_built",
+        "_call",
+        "_engine",
+        "_first",
+        "_first_content_at",
+        "_grant",
+        "_handle",
+        "_over",
+        "_started",
+        "asked",
+        "fell_back",
+        "tokens",
+    )
+
+    def __init__(
+        self,
+        call: Call,
+        engine: Engine,
+        grant: Grant,
+        handle: RunHandle,
+        built: TokensBuilder,
+        first: list[TokenChunk],
+        started: float,
+        first_content_at: float,
+    ) -> None:
+        self._call = call
+        self._engine = engine
+        self._grant = grant
+        self._handle = handle
+        self._built = built
+        self._first: list[TokenChunk] | None = first
+        self._started = started
+        self._first_content_at = first_content_at
+        self._over = False
+        self.asked = engine.name
+        self.fell_back = False
+        self.tokens: Tokens | None = None
+        call.watch.on_unattended = self._deadline_passed
+        call.watch.guard(call.deadline, "deadline")
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop it must be ended on."""
+        return self._engine.loop
+
+    async def next_chunks(self) -> list[TokenChunk] | None:
+        """Return the chunks of the next read that carried any, or None at the end.
+
+        Raises:
+            StreamInterrupted: it broke; `partial` holds what came, `__cause__` says how.
+
+        Cancellation: closes the upstream request.
+        """
+        first = self._first
+        if first is not None:
+            self._first = None
+            return first
+        if self._over:
+            if self._call.watch.fired is not None:
+                raise self._interrupted(self._timeout())
+            return None
+        watch = self._call.watch
+        idle = self._engine.deployment.timeouts.idle_timeout_s
+        deadline = self._call.deadline
+        clock = self._engine.clock
+        built = self._built
+        watch.attend(asyncio.current_task())
+        try:
+            while True:
+                watch.guard_sooner_of(deadline, clock() + idle, "idle")
+                try:
+                    chunks = await self._handle.__anext__()
+                except StopAsyncIteration:
+                    self._succeed()
+                    return None
+                if chunks:
+                    for chunk in chunks:
+                        built.add(chunk)
+                    return chunks
+        except BaseException as caught:
+            error = self._as_inference_error(caught)
+            self._fail(error)
+            if error is None:
+                raise
+            raise self._interrupted(error) from error
+        finally:
+            watch.leave()
+            if not self._over:
+                watch.guard(deadline, "deadline")
+
+    async def aclose(self) -> None:
+        """End it early: the upstream request is cancelled, or drained where the deployment says so."""
+        if self._over:
+            return
+        engine = self._engine
+        if engine.deployment.on_disconnect == "drain" and engine.drains < _MAX_DRAINS and engine.accepting:
+            engine.chore(self._drain())
+            return
+        self._fail(None)
+        await self._handle.aclose()
+
+    def abandon(self) -> None:
+        """End it early from outside any task: what a reader who let go of it has done."""
+        if not self._over:
+            engine = self._engine
+            if engine.deployment.on_disconnect == "drain" and engine.drains < _MAX_DRAINS and engine.accepting:
+                engine.chore(self._drain())
+            else:
+                self._fail(None)
+
+    def whole(self) -> Tokens:
+        """Return the whole answer, once the end was reached."""
+        return self.tokens or self.so_far()
+
+    def so_far(self) -> Tokens:
+        """Return what has come, as an answer without an end."""
+        return self._built.build(
+            deployment=self._engine.name, attempts=self._call.attempts, request_id=self._request_id()
+        )
+
+    async def _drain(self) -> None:
+        engine = self._engine
+        engine.drains += 1
+        self._first = None
+        try:
+            while await self.next_chunks() is not None:
+                pass
+        except StreamInterrupted:
+            return
+        finally:
+            engine.drains -= 1
+
+    def _succeed(self) -> None:
+        self._over = True
+        call, engine = self._call, self._engine
+        cost, estimated = settle_success(engine, call, self._grant, self._built, self._started, self._first_content_at)
+        self.tokens = self._built.build(
+            cost_usd=None if cost is None else pico_to_usd(cost),
+            cost_estimated=estimated,
+            deployment=engine.name,
+            attempts=call.attempts,
+            request_id=self._request_id(),
+        )
+        self._leave("ok")
+
+    def _fail(self, error: InferenceError | None) -> None:
+        if self._over:
+            return
+        self._over = True
+        call, engine = self._call, self._engine
+        settle_failure(engine, call, self._grant, error, self._built, self._started, self._first_content_at)
+        call.let_money_go()
+        if error is not None:
+            engine.gates.breaker.record_interruption(error)
+        abort = getattr(self._handle, "abort", None)
+        if abort is not None:
+            abort()
+        else:
+            engine.chore(self._handle.aclose())
+        self._leave("cancelled" if error is None else StreamInterrupted.code)
+
+    def _leave(self, outcome: str) -> None:
+        self._call.watch.stop()
+        self._engine.give_back(self._grant.slot)
+        close_books(self._call, self.asked, self._engine, outcome, fell_back=self.fell_back)
+
+    def _as_inference_error(self, caught: BaseException) -> InferenceError | None:
+        if isinstance(caught, InferenceError):
+            return caught
+        if isinstance(caught, asyncio.CancelledError):
+            return self._timeout() if self._call.watch.absorbs() else None
+        if isinstance(caught, Exception):
+            return ServerError(f"the runner failed: {type(caught).__name__}: {caught}", reason="runner")
+        return None
+
+    def _timeout(self) -> InferenceError:
+        return timeout_error(self._call, self._engine, self._call.watch.fired or "deadline", sent=True)
+
+    def _deadline_passed(self) -> None:
+        self._fail(self._timeout())
+
+    def _interrupted(self, error: InferenceError) -> StreamInterrupted:
+        came = self.so_far()
+        broken = StreamInterrupted(
+            f"the stream broke after {len(came.text)} characters: {error.message}",
+            provider=self._engine.kind,
+            deployment=self._engine.name,
+            reason=error.reason or error.code,
+            status=error.status,
+            elapsed_s=self._engine.clock() - self._started,
+        )
+        broken.partial = came
+        broken.sent = True
+        self._call.stamp(broken)
+        broken.__cause__ = error
+        return broken
+
+    def _request_id(self) -> str:
+        return getattr(self._handle, "request_id", "") or self._call.request.idempotency_id

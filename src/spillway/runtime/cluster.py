@@ -1,0 +1,431 @@
+"""The facade: deployments in, answers out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from spillway.core.actor import ActorRef, ActorSystem
+from spillway.core.clock import new_id
+from spillway.core.errors import Backpressure, BadRequest, ConfigError, InferenceError
+from spillway.core.priority import Priority
+from spillway.core.request import GenerateRequest, Prompt, as_messages
+from spillway.remote.cost import input_bound, usd_to_pico
+from spillway.remote.engine import Call, EngineMsg, Observer, RemoteEngineCoreActor, SpendGate
+from spillway.remote.worker import LiveStream, RemoteWorkerActor, answer
+from spillway.runtime.assembly import Assembly
+from spillway.runtime.config import environment, load
+from spillway.runtime.deployed import Deployed
+from spillway.runtime.loops import LoopThread
+from spillway.runtime.mapping import Mapper
+from spillway.runtime.metrics import ClusterMetrics, measure
+from spillway.runtime.pricing import price_engines
+from spillway.runtime.routing import Router, RouteTarget, unknown_name
+from spillway.runtime.stream import TokenStream
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from spillway.core.options import Deployment
+    from spillway.core.ports import RunnerFactory
+    from spillway.core.reply import Tokens
+    from spillway.remote.engine import Engine
+
+Item = TypeVar("Item")
+
+
+class Cluster:
+    """All deployments of a program, behind one door.
+
+    It starts on first use, on the event loop that is running then, and belongs to that loop. Use it as an async context
+    manager, or end it with `aclose()`; `generate_sync` and `map_sync` run it on a loop of its own and are ended by
+    `close()`.
+
+    Args:
+        deployments: at least one; names are unique.
+        runners: `{"name": factory}` puts a `ModelRunner` of the caller's own behind a deployment.
+        environ: where secrets `from_env` are read; default: the process's environment.
+        observers: told of every attempt and every request.
+        drain_s: how long closing waits for what runs.
+
+    Raises:
+        ConfigError: names clash or a fallback names nothing. Secrets are read at the first use.
+    """
+
+    def __init__(
+        self,
+        deployments: Iterable[Deployment],
+        *,
+        runners: Mapping[str, RunnerFactory] | None = None,
+        environ: Mapping[str, str] | None = None,
+        observers: Sequence[Observer] = (),
+        drain_s: float = 0.0,
+    ) -> None:
+        self._deployments = tuple(deployments)
+        if not self._deployments:
+            raise ConfigError("a Cluster needs at least one deployment")
+        names = {d.name for d in self._deployments}
+        for name in runners or {}:
+            if name not in names:
+                raise ConfigError(f"runners: {unknown_name(name, names)}")
+        self._assembly = Assembly(self._deployments, runners or {}, environment() if environ is None else environ)
+        self._observers = list(observers)
+        self._drain_s = drain_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._router: Router | None = None
+        self._system: ActorSystem | None = None
+        self._actors: dict[str, ActorRef[EngineMsg]] = {}
+        self._starting: asyncio.Task[None] | None = None
+        self._started = False
+        self._closed = False
+        self._thread: LoopThread | None = None
+
+    @classmethod
+    def from_file(cls, path: str | Path, **options: Any) -> Self:
+        """Return a Cluster of the deployments in a `spillway.toml`.
+
+        Raises:
+            ConfigError: the file is wrong; one line that names file, line, key and the nearest valid key.
+        """
+        return cls(load(path).deployments, **options)
+
+    # Asking.
+
+    async def generate(
+        self,
+        name: str,
+        prompt: Prompt,
+        *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        reasoning_effort: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+        max_cost_usd: float | None = None,
+        fallback: bool = True,
+        tenant: str = "",
+    ) -> Tokens:
+        """Return the whole answer of deployment or group `name` to `prompt`.
+
+        Args:
+            prompt: a user's text, or OpenAI-shaped messages.
+            extra: fields of the provider, passed on as they are.
+            timeout_s: the deadline for everything: waits, attempts, fallbacks.
+            max_cost_usd: refuse when the estimate is above it.
+            fallback: whether other deployments may be asked.
+            tenant: requests of one class share fairly between tenants.
+
+        Raises:
+            InferenceError: see the error tree; nothing was lost or answered twice.
+
+        Cancellation: cancels the request at the provider too.
+        """
+        request = GenerateRequest(
+            messages=as_messages(prompt),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            stop=stop,
+            seed=seed,
+            tools=tools,
+            tool_choice=tool_choice,
+            response_format=response_format,
+            reasoning_effort=reasoning_effort,
+            extra=extra,
+            extra_headers=extra_headers,
+            idempotency_id=new_id(),
+        )
+        return await self.submit(
+            name,
+            request,
+            priority=priority,
+            timeout_s=timeout_s,
+            max_cost_usd=max_cost_usd,
+            fallback=fallback,
+            tenant=tenant,
+        )
+
+    async def submit(
+        self,
+        name: str,
+        request: GenerateRequest,
+        *,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+        max_cost_usd: float | None = None,
+        fallback: bool = True,
+        shift_early: bool = True,
+        tenant: str = "",
+        gate: SpendGate | None = None,
+        stream: bool = False,
+    ) -> Tokens:
+        """Return the whole answer to a request that is already built; the keywords are those of `generate`.
+
+        Args:
+            shift_early: whether a long predicted wait goes to a fallback at once.
+            gate: the caller's own cap on spending.
+            stream: ask the provider for a stream and put it together.
+        """
+        if not self._started:
+            await self._start()
+        router = self._router_here()
+        route = router.route(name)
+        call = self._call(request, route, stream, priority, timeout_s, max_cost_usd, fallback, tenant)
+        call.may_shift_early = shift_early
+        call.gate = gate
+        result = await answer(call, route)
+        if isinstance(result, LiveStream):
+            while await result.next_chunks() is not None:
+                pass
+            result = result.whole()
+        return result
+
+    def stream(
+        self,
+        name: str,
+        prompt: Prompt,
+        *,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+        max_cost_usd: float | None = None,
+        fallback: bool = True,
+        tenant: str = "",
+        **sampling: Any,
+    ) -> TokenStream:
+        """Return the answer as a stream of `TokenChunk`; the keywords are those of `generate`.
+
+        Raises:
+            BadRequest: the prompt, or a keyword, is wrong.
+        """
+        request = _request(prompt, sampling)
+
+        async def begin() -> tuple[Call, tuple[RouteTarget, ...]]:
+            if not self._started:
+                await self._start()
+            route = self._router_here().route(name)
+            return self._call(request, route, True, priority, timeout_s, max_cost_usd, fallback, tenant), route
+
+        return TokenStream(begin)
+
+    async def map(
+        self, name: str, items: Iterable[Item] | AsyncIterable[Item], **options: Any
+    ) -> AsyncIterator[tuple[Item, Tokens | InferenceError]]:
+        """Yield `(item, answer or error)` for each item, in order of completion.
+
+        Args:
+            items: prompts, each a text or messages; read at most `max_concurrent + queue_capacity` ahead.
+            options: keywords of `generate`.
+
+        Cancellation: leaving the iteration early cancels what is in flight.
+        """
+        if not self._started:
+            await self._start()
+        members = self._router_here().route(name)[0].members
+        concurrency = sum(m.deployment.serving.max_concurrent * m.deployment.replicas for m in members)
+        capacity = sum(m.deployment.serving.queue_capacity for m in members)
+
+        async def ask(item: Any) -> Tokens:
+            return await self.generate(name, item, **options)
+
+        async for pair in Mapper(ask, concurrency=concurrency, ahead=concurrency + capacity).run(items):
+            yield pair
+
+    def generate_sync(self, name: str, prompt: Prompt, **options: Any) -> Tokens:
+        """Do as `generate` without an event loop; for scripts and notebooks."""
+        return self._in_thread().run(lambda: self.generate(name, prompt, **options))
+
+    def map_sync(
+        self, name: str, items: Iterable[Item], **options: Any
+    ) -> Iterator[tuple[Item, Tokens | InferenceError]]:
+        """Do as `map` without an event loop; for scripts and notebooks."""
+        thread = self._in_thread()
+        answers = self.map(name, items, **options)
+
+        async def step() -> tuple[Item, Tokens | InferenceError] | None:
+            return await anext(answers, None)
+
+        try:
+            while (pair := thread.run(step)) is not None:
+                yield pair
+        finally:
+            thread.run(answers.aclose)  # type: ignore[attr-defined] # an async generator has it
+
+    # Looking and operating.
+
+    def deployment(self, name: str) -> Deployed:
+        """Return the handle of one deployment.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+            RuntimeError: no event loop is running and the Cluster has not started.
+        """
+        router = self._assemble()
+        engine = router.engines.get(name)
+        if engine is None:
+            router.route(name)
+            members = ", ".join(m.name for m in router.route(name)[0].members)
+            raise BadRequest(f"{name!r} is a group; its deployments are: {members}")
+
+        async def actor() -> ActorRef[EngineMsg]:
+            await self._start()
+            return self._actors[name]
+
+        return Deployed(engine, actor)
+
+    def deployments(self) -> list[str]:
+        """Return the names of all deployments."""
+        return [d.name for d in self._deployments]
+
+    def metrics(self) -> ClusterMetrics:
+        """Return the counters of all deployments."""
+        engines = {} if self._router is None else self._router.engines
+        return ClusterMetrics(per_deployment={name: measure(engine) for name, engine in engines.items()})
+
+    # Life.
+
+    async def start(self) -> None:
+        """Build the engines and look prices up; done by the first use otherwise.
+
+        Raises:
+            ConfigError: a secret is missing, a runtime is unknown, or a cap has no price to count with.
+        """
+        await self._start()
+
+    async def aclose(self) -> None:
+        """Stop: refuse what waits, let what runs finish for `drain_s` seconds, close the connections."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._starting is not None:
+            await asyncio.wait({self._starting})
+        if self._router is not None:
+            await asyncio.gather(*(e.aclose(self._drain_s) for e in self._router.engines.values()))
+        if self._system is not None:
+            await self._system.aclose()
+
+    def close(self) -> None:
+        """End a Cluster that was used through the synchronous doors."""
+        if self._thread is not None:
+            self._thread.run(self.aclose)
+            self._thread.close()
+            self._thread = None
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> Self:
+        self._in_thread().run(self._start)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _assemble(self) -> Router:
+        if self._router is None:
+            self._loop = asyncio.get_running_loop()
+            engines = self._assembly.build(self._loop)
+            for engine in engines:
+                engine.observers.extend(self._observers)
+            self._router = Router(engines)
+        return self._router
+
+    async def _start(self) -> None:
+        if self._closed:
+            raise Backpressure("the Cluster is closed", reason="closed")
+        self._assemble()
+        if self._started:
+            return
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._bring_up())
+        await asyncio.shield(self._starting)
+
+    async def _bring_up(self) -> None:
+        router = self._assemble()
+        await price_engines(router.engines.values())
+        system = ActorSystem()
+        await system.start()
+        for engine in router.engines.values():
+            route = router.route(engine.name)
+            actor = RemoteEngineCoreActor(engine, answer=_answerer(route), workers=RemoteWorkerActor)
+            self._actors[engine.name] = system.spawn(actor, engine.name.replace("/", "-"))
+        self._system = system
+        self._started = True
+
+    def _router_here(self) -> Router:
+        if self._closed:
+            raise Backpressure("the Cluster is closed", reason="closed")
+        router = self._router
+        if router is None or asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("this Cluster runs on another event loop; make one Cluster for each loop")
+        return router
+
+    def _call(
+        self,
+        request: GenerateRequest,
+        route: tuple[RouteTarget, ...],
+        stream: bool,  # noqa: FBT001 - internal, and on the hot path keywords cost
+        priority: Priority,
+        timeout_s: float | None,
+        max_cost_usd: float | None,
+        fallback: bool,  # noqa: FBT001 - see above
+        tenant: str,
+    ) -> Call:
+        first: Engine = route[0].members[0]
+        if timeout_s is None:
+            timeout_s = first.deployment.timeouts.total_timeout_s
+        elif not timeout_s > 0:
+            raise BadRequest(f"timeout_s must be greater than 0, not {timeout_s!r}")
+        return Call(
+            request,
+            loop=first.loop,
+            timeout_s=timeout_s,
+            input_bound=input_bound(request),
+            stream=stream,
+            priority=priority,
+            tenant=tenant,
+            may_fall_back=fallback,
+            max_cost_pico=None if max_cost_usd is None else usd_to_pico(max_cost_usd),
+        )
+
+    def _in_thread(self) -> LoopThread:
+        if self._thread is None:
+            if self._started:
+                raise RuntimeError("this Cluster runs on an event loop already; await `generate` there")
+            self._thread = LoopThread()
+        return self._thread
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "running" if self._started else "not started"
+        return f"<Cluster {state}: {', '.join(self.deployments())}>"
+
+
+def _request(prompt: Prompt, sampling: dict[str, Any]) -> GenerateRequest:
+    try:
+        return GenerateRequest(messages=as_messages(prompt), idempotency_id=new_id(), **sampling)
+    except TypeError as error:
+        raise BadRequest(str(error)) from None
+
+
+def _answerer(route: tuple[RouteTarget, ...]) -> Any:
+    async def whole(call: Call) -> Any:
+        return await answer(call, route)
+
+    return whole

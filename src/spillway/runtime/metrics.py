@@ -1,0 +1,93 @@
+"""Counters of a cluster as plain values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from spillway.remote.cost import pico_to_usd
+
+if TYPE_CHECKING:
+    from spillway.remote.engine import Engine
+
+
+class DeploymentMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What one deployment has done since the Cluster started; times in seconds.
+
+    Attributes:
+        requests: requests of callers that came here first or as a fallback and have ended.
+        refused: times it refused a request without sending anything.
+        retried: attempts that repeated a failed one.
+        fell_back: requests it answered, or failed last, for another that was asked.
+        attempts: attempts that were sent.
+        errors: failed attempts by code.
+        cost_usd: None when the price of its model is unknown.
+        latency_p50_s: of whole attempts that succeeded; None before the first.
+        first_content_p50_s: of their time to the first content.
+    """
+
+    requests: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    refused: int
+    retried: int
+    fell_back: int
+    attempts: int
+    errors: dict[str, int]
+    usage_rows: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost_usd: float | None
+    busy: int
+    queued: int
+    breaker: str
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    latency_p99_s: float | None
+    first_content_p50_s: float | None
+    first_content_p95_s: float | None
+    queue_wait_p95_s: float | None
+
+
+class ClusterMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cluster has done, by deployment name."""
+
+    per_deployment: dict[str, DeploymentMetrics]
+
+    @property
+    def cost_usd(self) -> float:
+        """The known cost of all deployments."""
+        return sum(m.cost_usd or 0.0 for m in self.per_deployment.values())
+
+
+def measure(engine: Engine) -> DeploymentMetrics:
+    """Return the present counters of one engine."""
+    m = engine.metrics
+    return DeploymentMetrics(
+        requests=m.succeeded + m.failed + m.cancelled,
+        succeeded=m.succeeded,
+        failed=m.failed,
+        cancelled=m.cancelled,
+        refused=m.refused,
+        retried=m.retried,
+        fell_back=m.fell_back,
+        attempts=m.attempts,
+        errors=dict(m.errors),
+        usage_rows=m.usage_rows,
+        input_tokens=m.input_tokens,
+        output_tokens=m.output_tokens,
+        cached_tokens=m.cached_tokens,
+        cost_usd=None if engine.gates.prices is None else pico_to_usd(m.cost_pico),
+        busy=engine.busy,
+        queued=len(engine.queue),
+        breaker=engine.gates.breaker.state.name,
+        latency_p50_s=m.latency.quantile(0.5),
+        latency_p95_s=m.latency.quantile(0.95),
+        latency_p99_s=m.latency.quantile(0.99),
+        first_content_p50_s=m.first_content.quantile(0.5),
+        first_content_p95_s=m.first_content.quantile(0.95),
+        queue_wait_p95_s=m.queue_wait.quantile(0.95),
+    )
