@@ -15,8 +15,8 @@ the limit of every phase.
 The commit point is the first chunk with text, reasoning, a tool call or a finish reason. Before it retry and fallback
 are invisible; after it never: the reader has what came, then StreamInterrupted.
 
-A refusal is not an attempt and never counts against the breaker. A 401 is answered by one rebuild of the session, single
-flight, and one more attempt that is no retry and keeps its slot.
+A refusal is not an attempt and never counts against the breaker. A 401 is answered by one rebuild of the session,
+single flight, and one more attempt that is no retry and keeps its slot.
 """
 
 from __future__ import annotations

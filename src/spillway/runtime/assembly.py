@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _AZURE_BURST_S = 1.0
 
+_Shared = tuple[RateLimits | None, CircuitBreakerConfig, RateLimiterHandle, CircuitBreakerHandle]
+
 
 class Assembly:
     """Builds the engines of one Cluster on one loop.
@@ -40,9 +42,7 @@ class Assembly:
         self._factories = dict(runners)
         self._environ = environ
         self._store = MemoryStore()
-        self._shared: dict[
-            str, tuple[RateLimits | None, CircuitBreakerConfig, RateLimiterHandle, CircuitBreakerHandle]
-        ] = {}
+        self._shared: dict[str, _Shared] = {}
         self.limiters: dict[str, RateLimiterActor] = {}
         self._check_names()
 

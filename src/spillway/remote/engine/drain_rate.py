@@ -29,11 +29,9 @@ class DrainRate:
         if now - self._since >= _SPAN_S:
             self._turn(now)
         share = (now - self._since) / _SPAN_S
-        return (
-            (self._now + self._before * (1 - share)) / _SPAN_S
-            if self._before
-            else self._now / max(now - self._since, 0.5)
-        )
+        if not self._before:
+            return self._now / max(now - self._since, 0.5)
+        return (self._now + self._before * (1 - share)) / _SPAN_S
 
     def _turn(self, now: float) -> None:
         spans = int((now - self._since) // _SPAN_S)

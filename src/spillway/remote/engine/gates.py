@@ -106,7 +106,10 @@ class Gates:
             self.breaker.check().release()
 
     def reserve(self, call: Call, slot: WorkerSlot) -> Grant | float:
-        """Take money, permit and ticket for one attempt, or return the seconds to wait (`inf`: until something is freed).
+        """Take money, permit and ticket for one attempt, or return the seconds to wait.
+
+        Returns:
+            The grant; or the seconds, `inf` when only something that is freed can make room.
 
         Raises:
             InferenceError: a refusal; what was taken before it is given back.
