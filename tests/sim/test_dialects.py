@@ -102,7 +102,9 @@ async def test_keys_are_refused_in_the_providers_words(start, dialect):
     assert (await asker.ask(dialect, key="anything")).status == 200
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"messages": 3, "contents": 3, "model": "m"}', b"[" * 5000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"{}", b'{"messages": 3, "contents": 3, "model": "m"}', b"[" * 5000]
+)
 async def test_bad_bodies_are_400_and_the_server_goes_on(start, dialect, body):
     simulator, asker = await start()
     path, auth, _ = CALLS[dialect]
@@ -188,7 +190,8 @@ async def test_embeddings_and_counts(start):
     assert [len(row["embedding"]) for row in plain["data"]] == [4, 4]
     assert plain["usage"] == {"prompt_tokens": 2, "total_tokens": 2}
     packed = await post(
-        "/v1/embeddings", {"model": "text-embedding-3-small", "input": "one", "dimensions": 4, "encoding_format": "base64"}
+        "/v1/embeddings",
+        {"model": "text-embedding-3-small", "input": "one", "dimensions": 4, "encoding_format": "base64"},
     )
     assert isinstance(packed["data"][0]["embedding"], str)
     rows = [{"content": {"parts": [{"text": "one"}]}, "outputDimensionality": 3}]

@@ -73,7 +73,9 @@ def test_parse_limit():
     assert parse_limit("*=-,500,10") == LimitSpec(tokens_per_minute=500, window_s=10)
 
 
-@pytest.mark.parametrize("text", ["", "k", "k=1", "=1,2", "k=a,2", "k=1,0", "k=1,2,-3", "k=1,2,3,4", "k=nan,2", "k=1,inf"])
+@pytest.mark.parametrize(
+    "text", ["", "k", "k=1", "=1,2", "k=a,2", "k=1,0", "k=1,2,-3", "k=1,2,3,4", "k=nan,2", "k=1,inf"]
+)
 def test_bad_limits_are_one_line(text):
     with pytest.raises(LimitError) as caught:
         parse_limit(text)

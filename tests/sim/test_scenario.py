@@ -18,11 +18,13 @@ def test_the_dice_repeat_and_keep_their_share():
 
 
 def test_phases_by_time_and_path():
-    scenario = Scenario((
-        Phase(fault="503", from_s=1.0, to_s=2.0),
-        Phase(fault="529", path="/v1/messages"),
-        Phase(fault="500", path="*:generateContent"),
-    ))
+    scenario = Scenario(
+        (
+            Phase(fault="503", from_s=1.0, to_s=2.0),
+            Phase(fault="529", path="/v1/messages"),
+            Phase(fault="500", path="*:generateContent"),
+        )
+    )
     assert scenario.strike(0, 1, 1.0, "/v1/messages").name == "503"
     assert scenario.strike(0, 1, 2.0, "/v1/messages").name == "529"
     assert scenario.strike(0, 1, 0.5, "/v1beta/models/m:generateContent").name == "500"
@@ -40,7 +42,10 @@ def test_a_file(tmp_path):
     ("text", "says"),
     [
         ("[[phase]]\nfrom = 1\nfault='503'", "phase 1: unknown key 'from' (nearest: 'from_s')"),
-        ("[[phase]]\nfault='503'\n[[phase]]\nfault='truncated'", "phase 2: fault: unknown fault 'truncated' (nearest: 'truncated-stream')"),
+        (
+            "[[phase]]\nfault='503'\n[[phase]]\nfault='truncated'",
+            "phase 2: fault: unknown fault 'truncated' (nearest: 'truncated-stream')",
+        ),
         ("[[phase]]\np=1", "phase 1: fault: is missing"),
         ("[[phase]]\nfault=503", "phase 1: fault: must be a string"),
         ("[[phase]]\nfault='503'\np=2", "phase 1: p: must be between 0 and 1"),
@@ -71,6 +76,14 @@ def test_every_fault_parses_and_arguments_are_checked():
         assert parse_fault(f"{name}=2" if name == "429-retry-after" else name).name == name
     assert parse_fault("truncated-stream=0").after_chunks == 0
     assert parse_fault("reset-mid-stream").after_chunks == 5
-    for wrong in ("429-retry-after", "503=1", "stall-before-headers=2", "slow-drip=-1", "slow-drip=x", "slow-drip=inf", ""):
+    for wrong in (
+        "429-retry-after",
+        "503=1",
+        "stall-before-headers=2",
+        "slow-drip=-1",
+        "slow-drip=x",
+        "slow-drip=inf",
+        "",
+    ):
         with pytest.raises(FaultError):
             parse_fault(wrong)

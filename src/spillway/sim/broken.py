@@ -95,10 +95,11 @@ class Breaking(msgspec.Struct, kw_only=True):
         else:
             body = turn.render()
             response = await self._open_unary(len(body))
+        turn.spent_output = turn.answer.output_tokens
         for at in range(len(body)):
+            if at:
+                await pause(self.fault.drip_s)
             await response.write(body[at : at + 1])
-            turn.spent_output = turn.answer.output_tokens
-            await pause(self.fault.drip_s)
         await response.write_eof()
         turn.end("served")
         return response
