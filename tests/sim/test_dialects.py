@@ -75,6 +75,7 @@ async def test_streams_end_as_the_provider_ends_them(start, dialect):
 async def test_gemini_without_sse_streams_one_array(start):
     simulator, asker = await start()
     path, auth, build = CALLS["gemini"]
+    await asker.ask("gemini", "hello", stream=True)
     url = f"{simulator.url}{path}streamGenerateContent"
     async with asker.session.post(url, json=build("hello"), headers=auth(KEY)) as response:
         rows = await response.json()
@@ -175,6 +176,22 @@ async def test_routes_of_nobody(start):
         assert response.status == 405
         assert (await response.json())["type"] == "error"
     assert simulator.stats()["asked"] == 0
+
+
+@pytest.mark.parametrize(("version", "status"), [("2023-06-01", 200), ("2026-10-21", 400)])
+async def test_anthropic_versions_differ_in_sampling(start, version, status):
+    simulator, asker = await start()
+    body = CALLS["anthropic"][2]("hi") | {"temperature": 1.0}
+    headers = {"x-api-key": KEY, "anthropic-version": version}
+    async with asker.session.post(f"{simulator.url}/v1/messages", json=body, headers=headers) as response:
+        assert response.status == status
+
+
+async def test_missing_models_and_litellm_keys(start):
+    _, asker = await start()
+    assert (await asker.ask("openai", model="missing-model")).json["error"]["code"] == "model_not_found"
+    assert (await asker.ask("anthropic", model="missing-model")).json["error"]["type"] == "not_found_error"
+    assert "x-litellm-call-id" in (await asker.ask("openai", key="sk-litellm-1")).headers
 
 
 async def test_embeddings_and_counts(start):

@@ -91,6 +91,18 @@ async def test_reset_clears_counters_and_limits(start):
     assert (await asker.ask("openai")).status == 200
 
 
+async def test_a_reset_forgets_what_is_under_way(start):
+    simulator, asker = await start(latency_s=0.05)
+    task = asyncio.create_task(asker.ask("openai"))
+    while simulator.stats()["asked"] == 0:
+        await asyncio.sleep(0.001)
+    simulator.reset()
+    assert (await task).status == 200
+    stats = simulator.stats(prompts=True)
+    assert (stats["asked"], stats["served"], stats["in_flight"], stats["by_status"]) == (0, 0, 0, {})
+    assert stats["by_prompt"] == {}
+
+
 @pytest.mark.parametrize(
     ("route", "body"),
     [("keys", b"{}"), ("keys", b'{"valid": 3}'), ("scenario", b'{"phase": [{"fault": "no"}]}'), ("nothing", b"")],

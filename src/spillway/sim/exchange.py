@@ -178,7 +178,7 @@ class Exchange:
         dialect, route = target
         key = b""
         if len(raw) <= CACHED_BODY_BYTES:
-            digest = hashlib.blake2b(f"{dialect.name} {request.path}\0".encode(), digest_size=16)
+            digest = hashlib.blake2b(f"{dialect.name} {route.variant} {request.path}\0".encode(), digest_size=16)
             digest.update(raw)
             key = digest.digest()
             known = self._cache.get(key)

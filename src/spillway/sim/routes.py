@@ -45,10 +45,7 @@ _OPENAI_ROUTES = {
     "embeddings": Route(action="embed"),
     "models": Route(action="models"),
 }
-_ANTHROPIC_ROUTES = {
-    "/v1/messages": Route(action="generate"),
-    "/v1/messages/count_tokens": Route(action="count"),
-}
+_ANTHROPIC_ACTIONS = {"/v1/messages": "generate", "/v1/messages/count_tokens": "count"}
 _GOOGLE_ACTIONS = {
     "generateContent": "generate",
     "streamGenerateContent": "generate",
@@ -69,9 +66,9 @@ def resolve(path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> 
     match = _openai.fullmatch(path)
     if match is not None:
         return _openai_target(match, headers)
-    anthropic = _ANTHROPIC_ROUTES.get(path)
-    if anthropic is not None:
-        return Target(ANTHROPIC, anthropic)
+    action = _ANTHROPIC_ACTIONS.get(path)
+    if action is not None:
+        return Target(ANTHROPIC, Route(action=action, variant=headers.get("anthropic-version", "")))
     match = _azure.fullmatch(path)
     if match is not None:
         plain = _OPENAI_ROUTES[match[2]]

@@ -74,12 +74,13 @@ class Arrival(msgspec.Struct):
 class Visit:
     """One request to a model route, from its arrival to its one outcome."""
 
-    __slots__ = ("_ended", "_stats", "_tallies", "arrival", "prompt")
+    __slots__ = ("_ended", "_generation", "_stats", "_tallies", "arrival", "prompt")
 
     def __init__(self, stats: Stats, arrival: Arrival, tallies: tuple[Tally, ...]) -> None:
         self.arrival = arrival
         self.prompt: str | None = None
         self._stats = stats
+        self._generation = stats.generation
         self._tallies = tallies
         self._ended = False
 
@@ -87,7 +88,8 @@ class Visit:
         """Note what the request turned out to ask."""
         self.arrival.tokens = tokens
         self.prompt = prompt_label(prompt)
-        self._stats.count_prompt(self.prompt, 0)
+        if self._generation == self._stats.generation:
+            self._stats.count_prompt(self.prompt, 0)
 
     def end(self, outcome: str, *, status: int = 0, billed_pico: int = 0, over_limit: bool = False) -> None:
         """Count the outcome; only the first call counts.
@@ -106,6 +108,8 @@ class Visit:
             setattr(tally, outcome, getattr(tally, outcome) + 1)
             tally.billed_pico += billed_pico
             tally.over_limit += over_limit
+        if self._generation != self._stats.generation:
+            return
         self._stats.by_status[str(status) if status else "none"] += 1
         if outcome == "served" and self.prompt is not None:
             self._stats.count_prompt(self.prompt, 1)
@@ -120,10 +124,12 @@ class Stats:
     """All counters since the start or the last reset."""
 
     def __init__(self) -> None:
+        self.generation = 0
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything; visits under way end in the counters they began in."""
+        """Forget everything, the outcomes of visits under way included."""
+        self.generation += 1
         self.total = Tally()
         self.by_key: dict[str, Tally] = {}
         self.by_path: dict[str, Tally] = {}

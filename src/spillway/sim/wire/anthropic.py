@@ -31,8 +31,7 @@ class AnthropicDialect:
 
     def read(self, raw: bytes, route: Route) -> Ask:
         """Read a message request; raises `BadAsk`."""
-        del route
-        return anthropic_ask.read(decode_object(raw), self.name)
+        return anthropic_ask.read(decode_object(raw), self.name, version=route.variant)
 
     def unary(self, ask: Ask, answer: Answer) -> bytes:
         """Write a message."""
@@ -127,7 +126,7 @@ class AnthropicDialect:
         if route.action != "count":
             raise BadAsk("there is no such route here")
         body = decode_object(raw)
-        ask = anthropic_ask.read({"max_tokens": 1, **body}, self.name)
+        ask = anthropic_ask.read({"max_tokens": 1, **body}, self.name, version=route.variant)
         return ask, json_bytes({"input_tokens": ask.input_tokens})
 
     def models(self) -> bytes:

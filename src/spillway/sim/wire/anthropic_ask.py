@@ -18,11 +18,16 @@ from spillway.sim.ask import (
 )
 
 _NOT_DECIDING = frozenset({"stream", "max_tokens", "metadata"})
+_WITHOUT_SAMPLING = "2026-10-21"
 _ROLES = frozenset({"user", "assistant", "system"})
 
 
-def read(body: Mapping[str, Any], dialect: str) -> Ask:
-    """Read a message request; raises `BadAsk`."""
+def read(body: Mapping[str, Any], dialect: str, *, version: str) -> Ask:
+    """Read a message request under an API version, "" for none given; raises `BadAsk`."""
+    if version >= _WITHOUT_SAMPLING:
+        for name in ("temperature", "top_p", "top_k"):
+            if name in body:
+                raise BadAsk(f"{name}: Extra inputs are not permitted")
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise BadAsk("model: Field required")
