@@ -149,12 +149,8 @@ class AiohttpClient:
         raise _about(body, error) from harmless_cause(failure)
 
     def _target(self, url: str) -> _Target:
-        try:
-            parsed = URL(url, encoded=True)
-            usable = parsed.scheme in {"http", "https"} and bool(parsed.host) and parsed.user is None
-        except ValueError:
-            usable = False
-        if not usable:
+        parsed = _parsed(url, encoded=True)
+        if parsed is None or parsed.user is not None or parsed.password is not None:
             raise BadRequest("the endpoint is not an http or https URL without credentials", reason="unsendable")
         context: ssl.SSLContext | bool = True
         if parsed.scheme == "https":
@@ -295,11 +291,15 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _proxy(address: str) -> URL:
-    try:
-        url = URL(address)
-        usable = url.scheme in {"http", "https"} and bool(url.host)
-    except ValueError:
-        usable = False
-    if not usable:
+    url = _parsed(address)
+    if url is None:
         raise ConfigError("http.proxy: not an http or https URL, such as http://proxy.example:3128")
     return url
+
+
+def _parsed(address: str, *, encoded: bool = False) -> URL | None:
+    try:
+        url = URL(address, encoded=encoded)
+    except ValueError:
+        return None
+    return url if url.scheme in {"http", "https"} and url.host else None

@@ -1,0 +1,238 @@
+"""The session: one client and credential at a time, replaced as a whole, once for all who ask at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn, Self
+
+import msgspec
+
+from spillway.core.actor import Actor
+from spillway.core.errors import ConfigError, InferenceError, NetworkError, Unauthorized
+from spillway.core.secrets import Secret
+from spillway.remote.http import HttpClient
+from spillway.remote.session.credentials import CredentialProvider
+from spillway.remote.session.snapshot import SessionSnapshot
+
+_logger = logging.getLogger("spillway.session")
+
+
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session is made of.
+
+    Attributes:
+        provider: name for error messages.
+        credentials: the source of the credential, or of each key of a pool.
+        build_client: returns a new client; called on the loop for each generation.
+        prepare: called with a generation's first secret; what it returns is the snapshot's `prepared`.
+        deployment: name for error messages.
+        min_interval_s: the sources are not read more often than this for refused credentials.
+    """
+
+    provider: str
+    credentials: CredentialProvider | tuple[CredentialProvider, ...]
+    build_client: Callable[[], HttpClient]
+    prepare: Callable[[Secret], Any] | None = None
+    deployment: str | None = None
+    min_interval_s: float = 1.0
+
+    @property
+    def sources(self) -> tuple[CredentialProvider, ...]:
+        """The sources as a tuple."""
+        return self.credentials if isinstance(self.credentials, tuple) else (self.credentials,)
+
+
+class SessionRebuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Replace the session; answered with the `SessionSnapshot` that is current afterwards.
+
+    Attributes:
+        cause: the error that a credential was refused with, None when an operator asks.
+        generation: the generation that was refused, None for the present one.
+        force: build a new client even if the credential has not changed.
+    """
+
+    cause: Any = None
+    generation: int | None = None
+    force: bool = False
+
+
+class RemoteSessionActor(Actor[SessionRebuildRequest]):
+    """Owns the session of one deployment; `bootstrap` makes one that runs.
+
+    Requests use `snapshot` and never wait for the mailbox. In an `ActorSystem` it takes `SessionRebuildRequest`s; it
+    works without one just as well, through `rebuild` and `aclose`.
+
+    Invariants: at most one rebuild runs; a client is closed once nothing holds its generation, and not before.
+    """
+
+    def __init__(self, config: SessionConfig, first: SessionSnapshot) -> None:
+        self._config = config
+        self._snapshot = first
+        self._refused = False
+        self._read_at = -math.inf
+        self._rebuild: asyncio.Task[InferenceError | None] | None = None
+        self._forced = False
+        self._retired: set[SessionSnapshot] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @classmethod
+    async def bootstrap(cls, config: SessionConfig) -> Self:
+        """Read the credential, build the client and return the session.
+
+        Raises:
+            ConfigError: the source yields no credential.
+        """
+        secrets = await _read(config)
+        return cls(config, _build(config, secrets, 1))
+
+    @property
+    def snapshot(self) -> SessionSnapshot:
+        """The current generation; `acquire` it in the same await-free block."""
+        return self._snapshot
+
+    @property
+    def generation(self) -> int:
+        """The number of the current generation."""
+        return self._snapshot.generation
+
+    @property
+    def refused(self) -> bool:
+        """Whether the provider refused the current credential and its source has had no other since."""
+        return self._refused
+
+    async def rebuild(
+        self, cause: BaseException | None = None, seen_generation: int | None = None, *, force: bool = False
+    ) -> SessionSnapshot:
+        """Read the credential again, build a new client, and return the generation that is current then.
+
+        All who call while one rebuild runs share it. A caller whose generation has been replaced already gets the
+        current one at once. What is in flight keeps its own generation.
+
+        Args:
+            cause: why, becomes the `__cause__` of what is raised; its attribute `generation` stands in for the next.
+            seen_generation: the generation whose credential was refused; None: the current one.
+            force: an operator's wish: build anew even if the credential is the same, and now.
+
+        Raises:
+            Unauthorized: the source still yields the refused credential (`same_credential`), or none
+                (`rebuild_failed`); the session stays as it is.
+
+        Cancellation: the rebuild goes on for the others.
+        """
+        if self._closed:
+            raise NetworkError("the session is closed", reason="local", counts_as_circuit_failure=False)
+        seen = getattr(cause, "generation", None) if seen_generation is None else seen_generation
+        if not force and seen is not None and seen < self.generation and not self._refused:
+            return self._snapshot
+        while self._rebuild is not None and force and not self._forced:
+            await asyncio.shield(self._rebuild)
+        if self._rebuild is None:
+            now = asyncio.get_running_loop().time()
+            if not force and now < self._read_at + self._config.min_interval_s:
+                self._refused = True
+                self._raise(None, cause)
+            self._read_at = now
+            self._forced = force
+            self._rebuild = asyncio.get_running_loop().create_task(self._renew(force=force))
+            self._rebuild.add_done_callback(self._renewed)
+        failure = await asyncio.shield(self._rebuild)
+        if failure is not None:
+            self._raise(failure, cause)
+        return self._snapshot
+
+    async def aclose(self) -> None:
+        """Close all clients, the current one too; what is in flight breaks. May be called again."""
+        self._closed = True
+        rebuild = self._rebuild
+        if rebuild is not None:
+            rebuild.cancel()
+            await asyncio.wait([rebuild])
+        for snapshot in (self._snapshot, *self._retired):
+            await _close(snapshot)
+        self._retired.clear()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    async def receive(self, message: SessionRebuildRequest) -> SessionSnapshot:
+        """Replace the session."""
+        return await self.rebuild(message.cause, message.generation, force=message.force)
+
+    async def on_stop(self) -> None:
+        """Close all clients."""
+        await self.aclose()
+
+    async def _renew(self, *, force: bool) -> InferenceError | None:
+        """Do one rebuild; return why it failed."""
+        config, old = self._config, self._snapshot
+        try:
+            secrets = await _read(config)
+            if secrets == old.secrets and not force:
+                self._refused = True
+                return self._same_credential()
+            new = _build(config, secrets, old.generation + 1)
+        except Exception as exc:  # noqa: BLE001 - whatever a source or a client's making raises keeps the old session
+            self._refused = self._refused or not force
+            why = str(exc) if isinstance(exc, ConfigError) else type(exc).__name__
+            return self._unauthorized(f"the session could not be rebuilt: {why}", "rebuild_failed")
+        self._snapshot = new
+        self._refused = False
+        self._retired.add(old)
+        old.retire(self._let_go)
+        _logger.info("session of %s rebuilt: generation %d", config.deployment or config.provider, new.generation)
+        return None
+
+    def _renewed(self, _task: asyncio.Task[InferenceError | None]) -> None:
+        self._rebuild = None
+
+    def _let_go(self, snapshot: SessionSnapshot) -> None:
+        if snapshot not in self._retired:
+            return
+        self._retired.discard(snapshot)
+        task = asyncio.get_running_loop().create_task(_close(snapshot))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _raise(self, failure: InferenceError | None, cause: BaseException | None) -> NoReturn:
+        """Raise an error of the caller's own: one shared by a thousand tasks would collect all their tracebacks."""
+        failure = failure or self._same_credential()
+        raise self._unauthorized(failure.message, failure.reason) from cause
+
+    def _same_credential(self) -> Unauthorized:
+        places = ", ".join(dict.fromkeys(_place(source) for source in self._config.sources))
+        return self._unauthorized(f"{places} still yields the credential that was refused", "same_credential")
+
+    def _unauthorized(self, message: str, reason: str | None) -> Unauthorized:
+        config = self._config
+        return Unauthorized(message, provider=config.provider, deployment=config.deployment, reason=reason)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "rebuilding" if self._rebuild else "refused" if self._refused else "open"
+        return f"<RemoteSessionActor {self._config.provider} {state} {self._snapshot!r} retired {len(self._retired)}>"
+
+
+async def _read(config: SessionConfig) -> tuple[Secret, ...]:
+    secrets = tuple([await source.token() for source in config.sources])
+    if not secrets or not all(secrets):
+        raise ConfigError(f"{', '.join(map(_place, config.sources)) or config.provider} yields no credential")
+    return secrets
+
+
+def _build(config: SessionConfig, secrets: tuple[Secret, ...], generation: int) -> SessionSnapshot:
+    prepared = None if config.prepare is None else config.prepare(secrets[0])
+    built_at = asyncio.get_running_loop().time()
+    return SessionSnapshot(generation, config.build_client(), secrets, built_at=built_at, prepared=prepared)
+
+
+async def _close(snapshot: SessionSnapshot) -> None:
+    try:
+        await snapshot.client.aclose()
+    except Exception:
+        _logger.exception("the client of session generation %d failed to close", snapshot.generation)
+
+
+def _place(source: CredentialProvider) -> str:
+    return str(getattr(source, "place", type(source).__name__))

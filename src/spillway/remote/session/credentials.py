@@ -1,0 +1,209 @@
+"""Where a credential comes from, and how it is read again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from spillway.core.errors import ConfigError
+from spillway.core.secrets import Secret, SecretLike
+
+COMMAND_TIMEOUT_S = 10.0
+MAX_BYTES = 1 << 20
+
+
+@runtime_checkable
+class CredentialProvider(Protocol):
+    """A source of one credential.
+
+    It may have a `place` (str): the source in words, without the value, for error messages.
+    """
+
+    async def token(self) -> Secret:
+        """Return the credential as it is now; called once when a session starts and once for each rebuild.
+
+        Raises:
+            ConfigError: the source yields none; the message names the place, never the value.
+        """
+        ...
+
+
+class StaticApiKey:
+    """A credential that never changes."""
+
+    __slots__ = ("_secret",)
+
+    place = "the key given"
+
+    def __init__(self, secret: Secret | str) -> None:
+        self._secret = secret if isinstance(secret, Secret) else Secret(secret)
+
+    async def token(self) -> Secret:
+        """Return it."""
+        return self._secret
+
+    def __repr__(self) -> str:
+        return "<StaticApiKey>"
+
+
+class EnvCredential:
+    """A credential in a variable of `environ`, which is looked up again each time."""
+
+    __slots__ = ("_environ", "_name", "place")
+
+    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+        self._name = name
+        self._environ = environ
+        self.place = f"environment variable {name}"
+
+    async def token(self) -> Secret:
+        """Return the variable's value."""
+        value = self._environ.get(self._name)
+        if value is None:
+            raise ConfigError(f"{self.place} is not set")
+        return checked(value, self.place)
+
+    def __repr__(self) -> str:
+        return f"<EnvCredential {self._name}>"
+
+
+class FileCredential:
+    """A credential in a file, which is read again each time."""
+
+    __slots__ = ("_path", "place")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.place = f"file {path}"
+
+    async def token(self) -> Secret:
+        """Return the file's text."""
+        return checked(await asyncio.to_thread(self._text), self.place)
+
+    def _text(self) -> str:
+        path = Path(self._path)
+        try:
+            if path.exists() and not path.is_file():
+                raise ConfigError(f"{self.place} is not a regular file")
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError as exc:
+            raise ConfigError(f"{self.place} can't be read: {exc.strerror}") from exc
+        return _decoded(content, self.place)
+
+    def __repr__(self) -> str:
+        return f"<FileCredential {self._path}>"
+
+
+class CommandCredential:
+    """A credential that a command prints; it is run again each time, without a shell.
+
+    Args:
+        argv: the command and its arguments; they are in no message, for they may hold secrets themselves.
+        timeout_s: after so many seconds it and all that it started are killed.
+    """
+
+    __slots__ = ("_argv", "_timeout_s", "place")
+
+    def __init__(self, argv: tuple[str, ...], *, timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        self._argv = argv
+        self._timeout_s = timeout_s
+        self.place = f"command {argv[0] if argv else ''}"
+
+    async def token(self) -> Secret:
+        """Return what it prints.
+
+        Cancellation: kills it.
+        """
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except (OSError, ValueError, TypeError) as exc:
+            raise ConfigError(f"{self.place} can't be run: {getattr(exc, 'strerror', None) or 'no command'}") from exc
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                output = await _output(process)
+                status = await process.wait()
+        except TimeoutError as exc:
+            raise ConfigError(f"{self.place} did not end within {self._timeout_s:g} s and was killed") from exc
+        finally:
+            await _kill(process)
+        if status != 0:
+            raise ConfigError(f"{self.place} failed with exit status {status}")
+        return checked(_decoded(output, self.place), self.place)
+
+    def __repr__(self) -> str:
+        return f"<CommandCredential {self._argv[0] if self._argv else ''}>"
+
+
+def credential_provider(secret: SecretLike, environ: Mapping[str, str]) -> CredentialProvider:
+    """Return the provider for an option that holds a credential; `environ` serves `from_env`."""
+    if isinstance(secret, Secret):
+        return StaticApiKey(secret)
+    if secret.from_env is not None:
+        return EnvCredential(secret.from_env, environ)
+    if secret.from_file is not None:
+        return FileCredential(secret.from_file)
+    if secret.from_command is not None:
+        return CommandCredential(secret.from_command)
+    return StaticApiKey(secret.inline or Secret(""))
+
+
+def checked(value: str, place: str) -> Secret:
+    """Return `value` without the blanks around it as a secret.
+
+    A value that begins like a JSON object must be a whole one: a file that is being written is not.
+
+    Raises:
+        ConfigError: it is empty, cut off, or neither JSON nor one line.
+    """
+    value = value.strip()
+    if not value:
+        raise ConfigError(f"{place} is empty")
+    if value.startswith("{"):
+        try:
+            msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+        except msgspec.DecodeError:
+            raise ConfigError(f"{place} holds JSON that is not whole") from None
+    elif not value.isprintable():
+        raise ConfigError(f"{place} holds a line break or another character that no credential has")
+    return Secret(value)
+
+
+def _decoded(content: bytes, place: str) -> str:
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{place} yields more than {MAX_BYTES} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{place} does not yield UTF-8 text") from None
+
+
+async def _output(process: asyncio.subprocess.Process) -> bytes:
+    output = b""
+    if process.stdout is not None:
+        while piece := await process.stdout.read(1 << 16):
+            output += piece
+            if len(output) > MAX_BYTES:
+                break
+    return output
+
+
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """Leave nothing of the command and its children behind."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode is None:
+        await process.wait()
