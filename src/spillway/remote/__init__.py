@@ -1,0 +1,1 @@
+"""The remote core: one policy a module, each a pure machine in a thin shell."""
