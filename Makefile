@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo check check-long bench format lock clean
+.PHONY: demo check check-long bench format api lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/spillway demo
@@ -24,6 +24,9 @@ bench: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+api: $(VENV)/.dev
+	$(BIN)/python tests/house/surface.py
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml -o requirements/run.lock
