@@ -20,13 +20,14 @@ from spillway.core.clock import sleep
 class Do(Enum):
     """A step of a script that is not bytes and not a pause.
 
-    READ waits for one more whole request, READ_HEAD for one more head, DEAF stops reading from the socket, FIN closes
-    in order, RST resets, STALL waits until the client has gone.
+    READ waits for one more whole request, READ_HEAD for the head of the one that READ waits for; DEAF stops reading
+    from the socket, HEAR goes on with it; FIN closes in order, RST resets, STALL waits until the client has gone.
     """
 
     READ = "read"
     READ_HEAD = "read_head"
     DEAF = "deaf"
+    HEAR = "hear"
     FIN = "fin"
     RST = "rst"
     STALL = "stall"
@@ -150,6 +151,8 @@ class Conversation(asyncio.Protocol):
             await self._read(whole=step is Do.READ)
         elif step is Do.DEAF:
             self.transport.pause_reading()
+        elif step is Do.HEAR:
+            self.transport.resume_reading()
         else:
             if step is Do.FIN:
                 self.transport.close()
@@ -169,8 +172,7 @@ class Conversation(asyncio.Protocol):
             if whole and (end := self._request_end(self._seen)) is not None:
                 self._seen = end
                 return
-            if not whole and (at := self.received.find(b"\r\n\r\n", self._seen)) >= 0:
-                self._seen = at + 4
+            if not whole and self.received.find(b"\r\n\r\n", self._seen) >= 0:
                 return
             self._news.clear()
             await self._news.wait()

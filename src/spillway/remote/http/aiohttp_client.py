@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 import aiohttp
@@ -13,17 +12,16 @@ from aiohttp.resolver import ThreadedResolver
 from multidict import istr
 from yarl import URL
 
-from spillway.core.errors import BadRequest, ConfigError, InferenceError, NetworkError, ServerError
+from spillway.core.errors import BadRequest, ConfigError, NetworkError
 from spillway.core.options import HttpConfig, Timeouts
-from spillway.remote.http.decoding import Inflate, decoder_for
-from spillway.remote.http.errors import broken, harmless_cause, translate
-from spillway.remote.http.port import BODY_LIMIT, HttpRequest
-from spillway.remote.http.wire import Body, Connector, Wire
+from spillway.remote.http.errors import harmless_cause, translate
+from spillway.remote.http.port import HttpRequest
+from spillway.remote.http.response import AiohttpResponse, about
+from spillway.remote.http.wire import Body, Connector
 
 KEEPALIVE_S = 30.0
 _TARGETS = 256
 _PLAIN = HttpConfig()
-_CODING = istr("content-encoding")
 
 
 class _Target(NamedTuple):
@@ -110,11 +108,11 @@ class AiohttpClient:
         answer = AiohttpResponse(response, wire, body, target.host)
         if not 200 <= status < 600:
             answer.abort()
-            raise _about(body, NetworkError(f"{target.host} answered with status {status}", reason="protocol"))
+            raise about(body, NetworkError(f"{target.host} answered with status {status}", reason="protocol"))
         if status == 407 and self._proxy_name is not None:
             answer.abort()
             error = NetworkError(f"the proxy {self._proxy_name} answered 407", reason="proxy", retryable=False)
-            raise _about(body, error)
+            raise about(body, error)
         return answer
 
     async def aclose(self) -> None:
@@ -146,7 +144,7 @@ class AiohttpClient:
         )
         if error is None:
             raise failure
-        raise _about(body, error) from harmless_cause(failure)
+        raise about(body, error) from harmless_cause(failure)
 
     def _target(self, url: str) -> _Target:
         parsed = _parsed(url, encoded=True)
@@ -160,124 +158,6 @@ class AiohttpClient:
             self._targets.clear()
         target = self._targets[url] = _Target(parsed, parsed.host or "", context)
         return target
-
-
-class AiohttpResponse:
-    """An answer whose head is in; see `HttpResponse`."""
-
-    __slots__ = ("_body", "_content", "_decoder", "_host", "_response", "_wire", "headers", "status")
-
-    status: int
-    headers: Mapping[str, str]
-
-    def __init__(self, response: aiohttp.ClientResponse, wire: Wire, body: Body, host: str) -> None:
-        self._response = response
-        self._content = response.content
-        self._wire = wire
-        self._body = body
-        self._host = host
-        self.status = response.status
-        self.headers = headers = response.headers
-        self._decoder: Inflate | None = None
-        if _CODING in headers:
-            try:
-                self._decoder = decoder_for(headers[_CODING])
-            except ServerError as error:
-                self.abort()
-                raise _about(body, error) from None
-
-    async def read(self, limit: int = BODY_LIMIT) -> bytes:
-        """Return the whole body."""
-        piece = await self.read_some()
-        if self._decoder is None and self._content.at_eof() and len(piece) <= limit:
-            return piece
-        pieces = []
-        size = 0
-        while piece:
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                self.abort()
-                error = ServerError(f"the answer is longer than {limit} bytes", reason="too_large", retryable=False)
-                raise _about(self._body, error)
-            piece = await self.read_some()
-        return b"".join(pieces)
-
-    async def read_some(self) -> bytes:
-        """Return the next piece, `b""` at the clean end."""
-        decoder = self._decoder
-        if decoder is not None:
-            return await self._read_decoded(decoder)
-        try:
-            return await self._content.readany()
-        except Exception as exc:  # noqa: BLE001 # translated below, where no context that holds headers is attached
-            failure = exc
-        except BaseException:
-            self.abort()
-            raise
-        return self._rest_or_fail(failure)
-
-    def abort(self) -> None:
-        """Close the socket now, unless the body is at its end."""
-        transport = self._body.transport
-        if transport is not None and not self._response.closed:
-            transport.abort()
-        self._response.close()
-
-    async def aclose(self) -> None:
-        """Return the connection if the body is at its end, else close the socket."""
-        if not self._response.closed:
-            self.abort()
-
-    async def _read_decoded(self, decoder: Inflate) -> bytes:
-        try:
-            while True:
-                data = b""
-                if not decoder.pending:
-                    data = await self._content.readany()
-                    if not data:
-                        decoder.finish()
-                        return b""
-                decoded = decoder.step(data)
-                if decoded:
-                    return decoded
-        except ServerError as error:
-            self.abort()
-            raise _about(self._body, error)  # noqa: B904 # it is the same error
-        except Exception as exc:  # noqa: BLE001 # translated below, where no context that holds headers is attached
-            failure = exc
-        except BaseException:
-            self.abort()
-            raise
-        return self._rest_or_fail(failure)
-
-    def _rest_or_fail(self, failure: Exception) -> bytes:
-        """Hand over what came before the break, then raise what broke it."""
-        content = self._content
-        rest = b"".join(content._buffer)  # noqa: SLF001 # it came; aiohttp's own readers drop it once a break follows
-        if rest:
-            content._buffer.clear()  # noqa: SLF001 # see above
-            return rest
-        wire = self._wire
-        error: InferenceError
-        if wire.broken:
-            error = NetworkError(f"{self._host} broke HTTP/1.1 inside the answer", reason="protocol")
-        elif isinstance(wire.lost, OSError):
-            error = broken(wire.lost, self._host)
-        elif isinstance(failure, aiohttp.ClientPayloadError):
-            error = NetworkError(f"{self._host} ended the connection inside the answer", reason="incomplete")
-        else:
-            error = NetworkError("the answer was closed before its end", reason="incomplete")
-        self.abort()
-        raise _about(self._body, error) from harmless_cause(failure)
-
-    def __repr__(self) -> str:
-        return f"<AiohttpResponse {self.status} {'closed' if self._response.closed else 'open'}>"
-
-
-def _about(body: Body, error: InferenceError) -> InferenceError:
-    error.sent = body.sent
-    return error
 
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, istr
 
 if TYPE_CHECKING:
@@ -40,13 +40,18 @@ class Wire(ResponseHandler):
         self.heard = False
         self.broken = False
         self.lost: BaseException | None = None
+        self._framed = False
+        self._chunked = False
         self._left: int | None = None
+        self._before: StreamReader | None = None
 
     def begin(self) -> None:
         """Take it for one more request."""
         self.exchanges += 1
         self.heard = False
+        self._framed = False
         self._left = None
+        self._before = self._payload
 
     def data_received(self, data: bytes) -> None:
         """Take what came in; what comes after the end of the answer is dropped and ends the connection's use.
@@ -57,18 +62,17 @@ class Wire(ResponseHandler):
         if not data:
             super().data_received(data)  # a paused parser goes on
             return
-        payload = self._payload
         if not self.heard:
             self.heard = True
             end = data.find(_END) + 4
             if end > 3:
                 super().data_received(data[:end] if end < len(data) else data)
-                self._left = self._announced()
+                self._frame()
                 if end == len(data) or self._exception is not None:
                     self._check()
                     return
                 data = data[end:]
-        elif payload is not None and payload is not EMPTY_PAYLOAD and payload.is_eof():
+        elif self._over():
             self.force_close()
         left = self._left
         if left is not None:
@@ -77,9 +81,10 @@ class Wire(ResponseHandler):
                 self.force_close()
             self._left = left - len(data)
         super().data_received(data)
+        if not self._framed:
+            self._frame()
         self._check()
-        payload = self._payload
-        if left is None and payload is not None and payload.is_eof() and not _END.endswith(data[-4:]):
+        if self._chunked and not _END.endswith(data[-4:]) and self._over():
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -87,13 +92,22 @@ class Wire(ResponseHandler):
         self.lost = exc
         super().connection_lost(exc)
 
-    def _announced(self) -> int | None:
-        """Return the length of the body of the head just parsed, None if it is not told beforehand."""
+    def _over(self) -> bool:
+        """Whether the body of this request's answer is at its end."""
+        payload = self._payload
+        return payload is not None and payload is not self._before and payload is not EMPTY_PAYLOAD and payload.is_eof()
+
+    def _frame(self) -> None:
+        """Learn from the head, once it is parsed, how the end of the body is told."""
         if not self._buffer:
-            return None
-        (message, _), _ = self._buffer[-1]
+            return
+        (message, payload), _ = self._buffer[-1]
+        if message.code < 200:
+            return
+        self._framed = True
+        self._chunked = message.chunked
         length = message.headers.get(_LENGTH)
-        return int(length) if length is not None and message.code >= 200 else None
+        self._left = None if length is None else int(length) - payload.total_bytes
 
     def _check(self) -> None:
         """Tell the reader of a body that the rest can't be parsed; aiohttp tells only who waits for a head."""

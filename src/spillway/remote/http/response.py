@@ -1,0 +1,131 @@
+"""The `HttpResponse` that rests on aiohttp."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aiohttp
+from multidict import istr
+
+from spillway.core.errors import InferenceError, NetworkError, ServerError
+from spillway.remote.http.decoding import Inflate, decoder_for
+from spillway.remote.http.errors import broken, harmless_cause
+from spillway.remote.http.port import BODY_LIMIT
+from spillway.remote.http.wire import Body, Wire
+
+_CODING = istr("content-encoding")
+
+
+class AiohttpResponse:
+    """An answer whose head is in; see `HttpResponse`."""
+
+    __slots__ = ("_body", "_content", "_decoder", "_host", "_response", "_wire", "headers", "status")
+
+    status: int
+    headers: Mapping[str, str]
+
+    def __init__(self, response: aiohttp.ClientResponse, wire: Wire, body: Body, host: str) -> None:
+        self._response = response
+        self._content = response.content
+        self._wire = wire
+        self._body = body
+        self._host = host
+        self.status = response.status
+        self.headers = headers = response.headers
+        self._decoder: Inflate | None = None
+        if _CODING in headers:
+            try:
+                self._decoder = decoder_for(headers[_CODING])
+            except ServerError as error:
+                self.abort()
+                raise about(body, error) from None
+
+    async def read(self, limit: int = BODY_LIMIT) -> bytes:
+        """Return the whole body."""
+        piece = await self.read_some()
+        if self._decoder is None and self._content.at_eof() and len(piece) <= limit:
+            return piece
+        pieces = []
+        size = 0
+        while piece:
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                self.abort()
+                error = ServerError(f"the answer is longer than {limit} bytes", reason="too_large", retryable=False)
+                raise about(self._body, error)
+            piece = await self.read_some()
+        return b"".join(pieces)
+
+    async def read_some(self) -> bytes:
+        """Return the next piece, `b""` at the clean end."""
+        decoder = self._decoder
+        if decoder is None:
+            return await self._receive()
+        try:
+            while True:
+                data = b""
+                if not decoder.pending:
+                    data = await self._receive()
+                    if not data:
+                        decoder.finish()
+                        return b""
+                decoded = decoder.step(data)
+                if decoded:
+                    return decoded
+        except ServerError as error:
+            self.abort()
+            about(self._body, error)
+            raise
+
+    def abort(self) -> None:
+        """Close the socket now, unless the body is at its end."""
+        transport = self._body.transport
+        if transport is not None and not self._response.closed:
+            transport.abort()
+        self._response.close()
+
+    async def aclose(self) -> None:
+        """Return the connection if the body is at its end, else close the socket."""
+        if not self._response.closed:
+            self.abort()
+
+    async def _receive(self) -> bytes:
+        """Return the next bytes of the body as they came."""
+        try:
+            return await self._content.readany()
+        except Exception as exc:  # noqa: BLE001 # translated below, where no context that holds headers is attached
+            failure = exc
+        except BaseException:
+            self.abort()
+            raise
+        return self._rest_or_fail(failure)
+
+    def _rest_or_fail(self, failure: Exception) -> bytes:
+        """Hand over what came before the break, then raise what broke it."""
+        content = self._content
+        rest = b"".join(content._buffer)  # noqa: SLF001 # it came; aiohttp's own readers drop it once a break follows
+        if rest:
+            content._buffer.clear()  # noqa: SLF001 # see above
+            return rest
+        wire = self._wire
+        error: InferenceError
+        if wire.broken:
+            error = NetworkError(f"{self._host} broke HTTP/1.1 inside the answer", reason="protocol")
+        elif isinstance(wire.lost, OSError):
+            error = broken(wire.lost, self._host)
+        elif isinstance(failure, aiohttp.ClientPayloadError):
+            error = NetworkError(f"{self._host} ended the connection inside the answer", reason="incomplete")
+        else:
+            error = NetworkError("the answer was closed before its end", reason="incomplete")
+        self.abort()
+        raise about(self._body, error) from harmless_cause(failure)
+
+    def __repr__(self) -> str:
+        return f"<AiohttpResponse {self.status} {'closed' if self._response.closed else 'open'}>"
+
+
+def about(body: Body, error: InferenceError) -> InferenceError:
+    """Note on `error` whether the body it is about was sent."""
+    error.sent = body.sent
+    return error

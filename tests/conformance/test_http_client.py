@@ -1,0 +1,21 @@
+"""The HTTP client keeps every promise of its port, on both event loops."""
+
+import asyncio
+
+import pytest
+import uvloop
+
+from spillway.core.options import Timeouts
+from spillway.remote.http import build_client
+from spillway.testing.http_conformance import HttpClientConformance
+
+
+class TestAiohttpClient(HttpClientConformance):
+    def make_client(self, *, connect_timeout_s=1.0):
+        return build_client(Timeouts(connect_timeout_s=connect_timeout_s), "conformance/1")
+
+
+@pytest.mark.parametrize("promise", [name for name in dir(HttpClientConformance) if name.startswith("test_")])
+def test_on_uvloop(promise):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(getattr(TestAiohttpClient(), promise)())
