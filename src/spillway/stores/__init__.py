@@ -1,1 +1,5 @@
-""""""
+"""Where shared state lives: adapters of the ports in core."""
+
+from spillway.stores.memory import MemoryStore
+
+__all__ = ["MemoryStore"]
