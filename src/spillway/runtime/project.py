@@ -1,0 +1,92 @@
+"""What a project file says, in structs: the tables around its deployments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from spillway.core.options import Deployment, Options
+from spillway.core.secrets import SecretLike
+from spillway.runtime.config_tables import SecretUse
+
+
+class ClusterSettings(Options, frozen=True, kw_only=True):
+    """What all deployments share.
+
+    Attributes:
+        name: what metrics and logs call the whole.
+        store: where limits, budgets and breakers are shared: `memory`, or the URL of a Redis.
+        state: SQLite file, relative to the project file.
+    """
+
+    name: str = "spillway"
+    store: str = "memory"
+    state: str = "spillway.db"
+
+    def __post_init__(self) -> None:
+        if self.store.startswith(("redis://", "rediss://")):
+            raise ValueError('store: Redis needs the extra redis, which this version does not have; write "memory"')
+        if self.store != "memory":
+            raise ValueError('store must be "memory" or a URL that begins with redis://')
+        if not self.name.strip():
+            raise ValueError("name must not be empty")
+
+
+class GatewayKey(Options, frozen=True, kw_only=True):
+    """A key that callers of the gateway show, and what it may do; a limit that is None does not apply.
+
+    Attributes:
+        models: names or patterns of what it may ask for; empty: everything.
+        max_priority: the highest class it may ask for.
+    """
+
+    name: str
+    key: SecretLike
+    max_spend_per_day_usd: float | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    models: tuple[str, ...] = ()
+    max_priority: Literal["background", "normal", "high", "critical"] = "normal"
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("name must not be empty")
+        self._at_least(0, "max_spend_per_day_usd")
+        self._at_least(1, "requests_per_minute", "tokens_per_minute")
+
+
+class GatewaySettings(Options, frozen=True, kw_only=True):
+    """Where the gateway listens, and to whom.
+
+    Attributes:
+        bind: `HOST:PORT`.
+        admin_key: opens the operator's routes.
+        keys: those of the callers.
+    """
+
+    bind: str = "127.0.0.1:8080"
+    admin_key: SecretLike | None = None
+    keys: tuple[GatewayKey, ...] = ()
+
+    def __post_init__(self) -> None:
+        host, colon, port = self.bind.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
+            raise ValueError("bind must be HOST:PORT, for example 127.0.0.1:8080")
+
+
+class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A valid project file; relative paths in it are absolute here, and `[defaults]` has gone into the deployments.
+
+    Attributes:
+        path: the file, as it was asked for.
+        deployments: at least one, in the order of the file.
+        secrets: every secret that it names and where.
+    """
+
+    path: Path
+    cluster: ClusterSettings
+    gateway: GatewaySettings
+    deployments: tuple[Deployment, ...]
+    secrets: tuple[SecretUse, ...] = ()
