@@ -116,17 +116,18 @@ async def answer(call: Call, route: Sequence[Target]) -> Tokens | LiveStream:
     engine.metrics.accepted += 1
     outcome = "cancelled"
     result: Tokens | LiveStream | None = None
-    index = 0
+    stop = 0
     try:
         while True:
+            later = route[stop + 1 :]
             try:
-                result, engine = await _ask_in_time(call, route[index], engine, route[index + 1 :])
+                result, engine = await _ask_in_time(call, route[stop], engine, later)
             except InferenceError as error:
                 outcome = error.code
-                index += 1
-                if index >= len(route) or not _falls_back(call, error, route[index - 1]):
+                if not later or not _falls_back(call, error, route[stop]):
                     raise _final(call, error) from _cause(call, error)
-                engine = route[index].pick(())
+                stop += 1
+                engine = route[stop].pick(())
                 continue
             outcome = "ok"
             return result
@@ -135,10 +136,10 @@ async def answer(call: Call, route: Sequence[Target]) -> Tokens | LiveStream:
         call.watch.leave()
         if not isinstance(result, LiveStream):
             call.watch.stop()
-            close_books(call, asked.name, engine, outcome, fell_back=index > 0)
+            close_books(call, asked.name, engine, outcome, fell_back=stop > 0)
         else:
             result.asked = asked.name
-            result.fell_back = index > 0
+            result.fell_back = stop > 0
 
 
 async def _ask_in_time(
@@ -203,7 +204,7 @@ async def _ask(
             not_before = engine.clock() + decision.after
             if not_before >= call.deadline or _should_move_on(call, engine, decision.after, later):
                 raise
-            returning = call.entry is not None
+            returning = True
 
 
 def _shift_early(call: Call, engine: Engine, later: Sequence[Target]) -> None:

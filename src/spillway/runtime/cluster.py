@@ -361,7 +361,7 @@ class Cluster:
         router = self._assemble()
         await price_engines(router.engines.values())
         system = ActorSystem()
-        await system.start()
+        system.start()
         for engine in router.engines.values():
             route = router.route(engine.name)
             actor = RemoteEngineCoreActor(engine, answer=_answerer(route), workers=RemoteWorkerActor)

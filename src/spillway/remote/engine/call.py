@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spillway.remote.queue import PriorityRequest
 
     from spillway.remote.engine.gates import Gates
+    from spillway.remote.engine.grant import Grant
 
 
 class SpendHold(Protocol):
@@ -131,7 +132,7 @@ class Call:
         self.last_error: InferenceError | None = None
         self.kept: KeptMoney | None = None
         self.entry: PriorityRequest | None = None
-        self.waiter: asyncio.Future[object] | None = None
+        self.waiter: asyncio.Future[Grant] | None = None
         self.watch = Watchdog(loop)
 
     def let_money_go(self) -> None:

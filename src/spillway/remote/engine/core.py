@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _LONGEST_NAP_S = 60.0
 _CREDENTIAL_RECHECK_S = 1.0
 
+_OLDEST = 1
+"""The sequence number of a request that never waited: it found the queue empty, so all that wait came after it."""
+
 
 class Engine:
     """Serves one deployment: admits requests, queues them by priority, hands slots and permits to them.
@@ -57,6 +60,7 @@ class Engine:
         self.refused_credential: Unauthorized | None = None
         self._credential_checked_at = -math.inf
         self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._promised = 0
         self._free: deque[WorkerSlot] = deque()
         self._slots: list[WorkerSlot] = []
         self._busy = 0
@@ -152,7 +156,7 @@ class Engine:
             call.watch.guard(call.deadline, "deadline")
         else:
             call.watch.guard_sooner_of(call.deadline, began + self.deployment.serving.queue_timeout_s, "queue_timeout")
-            if self.queue.is_full or self._room:
+            if self._room or self._seats_left() <= 0:
                 await self._wait_for_room(call)
         waiter: asyncio.Future[Grant] = self.loop.create_future()
         entry = call.entry
@@ -160,14 +164,16 @@ class Engine:
             entry = call.entry = PriorityRequest(
                 call, priority=call.priority, not_before=not_before, tenant=call.tenant, cost=max(1, call.input_bound)
             )
-            self.queue.push(entry, began)
+        entry.not_before = not_before
+        if returning:
+            entry.seq = entry.seq or _OLDEST
+            self.queue.requeue(entry, self.clock())
         else:
-            entry.not_before = not_before
-            self.queue.requeue(entry)
-        call.waiter = waiter  # type: ignore[assignment] # a Future of a Grant is a Future of an object
-        self.pump()
-        call.watch.wait_on(waiter)  # type: ignore[arg-type] # see above
+            self.queue.push(entry, self.clock())
+        call.waiter = waiter
+        call.watch.wait_on(waiter)
         try:
+            self.pump()
             return await waiter
         except asyncio.CancelledError:
             self._withdraw(entry, waiter)
@@ -188,12 +194,14 @@ class Engine:
         rank = -int(call.priority)
         place = next((i for i, (other, _) in enumerate(self._room) if other > rank), len(self._room))
         self._room.insert(place, (rank, seat))
-        call.watch.wait_on(seat)  # type: ignore[arg-type] # a Future of None is a Future of an object
+        call.watch.wait_on(seat)
         try:
             await seat
+            self._promised -= 1
         except asyncio.CancelledError:
             self._room = deque(item for item in self._room if item[1] is not seat)
             if seat.done() and not seat.cancelled():
+                self._promised -= 1
                 self._offer_room()
             if call.watch.fired is not None and not _wanted_cancelled():
                 raise self._waited_too_long(call) from call.last_error
@@ -202,12 +210,14 @@ class Engine:
             call.watch.wait_on(None)
 
     def _offer_room(self) -> None:
-        seats = self.queue.capacity - len(self.queue)
-        while self._room and seats > 0:
+        while self._room and self._seats_left() > 0:
             _, seat = self._room.popleft()
             if not seat.done():
                 seat.set_result(None)
-                seats -= 1
+                self._promised += 1
+
+    def _seats_left(self) -> int:
+        return self.queue.capacity - len(self.queue) - self._promised
 
     def _withdraw(self, entry: PriorityRequest, waiter: asyncio.Future[Grant]) -> None:
         self.queue.cancel(entry)

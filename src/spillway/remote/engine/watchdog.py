@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from typing import Any
 
 _EARLY_S = 1e-6
 
@@ -26,8 +27,8 @@ class Watchdog:
         self._armed_at = math.inf
         self._at = math.inf
         self._reason = "deadline"
-        self._task: asyncio.Task[object] | None = None
-        self._waiter: asyncio.Future[object] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._waiter: asyncio.Future[Any] | None = None
         self.fired: str | None = None
         self.on_unattended: Callable[[], None] | None = None
 
@@ -48,7 +49,7 @@ class Watchdog:
         else:
             self.guard(at, reason)
 
-    def attend(self, task: asyncio.Task[object] | None) -> None:
+    def attend(self, task: asyncio.Task[Any] | None) -> None:
         """Say which task is inside the request now; it is cancelled when the time is over."""
         self._task = task
 
@@ -56,7 +57,7 @@ class Watchdog:
         """Say that no task is inside."""
         self._task = None
 
-    def wait_on(self, waiter: asyncio.Future[object] | None) -> None:
+    def wait_on(self, waiter: asyncio.Future[Any] | None) -> None:
         """Say which future the request waits on now; None for none."""
         self._waiter = waiter
 
