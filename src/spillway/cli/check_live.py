@@ -1,0 +1,95 @@
+"""Starts a project as a program would, and asks each of its deployments one tiny question."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from spillway.core.clock import monotonic
+from spillway.core.errors import InferenceError
+from spillway.core.limits_seen import LimitsSeen
+from spillway.core.options import Deployment
+from spillway.core.ports import ModelRunner
+from spillway.providers.registry import make_runner
+from spillway.runtime.cluster import Cluster
+from spillway.runtime.project import ProjectFile
+
+QUESTION = "Say ok"
+MAX_TOKENS = 16
+TIMEOUT_S = 30.0
+
+_Runners = dict[str, list[ModelRunner]]
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What one deployment did with one tiny request.
+
+    Attributes:
+        answered: whether an answer came.
+        said: the answer, or the error in one line.
+        latency_s: seconds until then.
+        cost_usd: None when it is not known.
+        limits: what the answer's headers told of the provider's limits.
+    """
+
+    name: str
+    answered: bool
+    said: str
+    latency_s: float
+    attempts: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    limits: LimitsSeen | None = None
+
+
+def start(path: Path, project: ProjectFile, environ: Mapping[str, str], *, live: bool) -> list[Seen]:
+    """Build everything that a program would before its first request, and with `live` ask each deployment.
+
+    Raises:
+        ConfigError: something would keep a program from starting.
+    """
+    return asyncio.run(_start(path, project, environ, live=live))
+
+
+async def _start(path: Path, project: ProjectFile, environ: Mapping[str, str], *, live: bool) -> list[Seen]:
+    made: _Runners = {}
+    names = [deployment.name for deployment in project.deployments]
+    runners = {name: partial(_make, made, environ) for name in names}
+    async with Cluster.from_file(path, runners=runners, environ=environ) as cluster:
+        if not live:
+            return []
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(_ask(cluster, name, made[name])) for name in names]
+    return [task.result() for task in asked]
+
+
+def _make(made: _Runners, environ: Mapping[str, str], deployment: Deployment) -> ModelRunner:
+    runner = make_runner(deployment, environ=environ)
+    made.setdefault(deployment.name, []).append(runner)
+    return runner
+
+
+async def _ask(cluster: Cluster, name: str, runners: Sequence[ModelRunner]) -> Seen:
+    began = monotonic()
+    try:
+        tokens = await cluster.generate(name, QUESTION, max_tokens=MAX_TOKENS, timeout_s=TIMEOUT_S, fallback=False)
+    except InferenceError as error:
+        said = f"{error.code}: {error.message}"
+        return Seen(name=name, answered=False, said=said, latency_s=monotonic() - began, attempts=error.attempts)
+    usage = tokens.usage
+    return Seen(
+        name=name,
+        answered=True,
+        said=tokens.text,
+        latency_s=monotonic() - began,
+        attempts=tokens.attempts,
+        input_tokens=None if usage is None else usage.input_tokens,
+        output_tokens=None if usage is None else usage.output_tokens,
+        cost_usd=tokens.cost_usd,
+        limits=next((seen for runner in runners if (seen := runner.rate_limits) is not None), None),
+    )

@@ -1,0 +1,51 @@
+"""What commands print: results to stdout, everything else to stderr; colours and boxes only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from spillway.runtime.config_errors import printable
+
+_COLOURS = {"error": "red", "warning": "yellow"}
+_UNBOUNDED = 100_000
+
+
+def say(kind: str, message: str) -> None:
+    """Print one line, `kind: message`, to stderr."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble((f"{kind}: ", _COLOURS.get(kind, "")), printable(" ".join(message.split())))
+    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a result as JSON to stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to stdout: with rules on a terminal, else plain columns that no width cuts."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    on_terminal = console.is_terminal
+    if not on_terminal:
+        console.width = _UNBOUNDED
+    table = Table(box=box.SIMPLE_HEAD if on_terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        sys.stdout.write(f"{line.rstrip()}\n")
