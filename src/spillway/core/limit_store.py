@@ -54,9 +54,9 @@ class Lease:
     Attributes:
         want: the amounts.
         stage: `HELD`, `SENT` or `OVER`.
-        holds: whether it counts as concurrent.
+        holds: whether it counts against a limit of concurrency.
         charged: what of the windows it was charged to; theirs alone to read, as are the next two.
-        costs: how much, in the order of `charged`.
+        costs: how much of each kind.
         marks: where it was stamped.
     """
 
@@ -96,7 +96,7 @@ class LimitsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """All limits of one key at an instant; a limit that does not apply is None.
 
     Attributes:
-        in_flight: concurrent requests.
+        in_flight: concurrent requests; counted only where they are limited.
         percent: share of the configured limits in use, below 100 after a 429.
         blocked_for_s: seconds for which the provider wants nothing.
         waiting: callers that wait in `acquire` of the handle that was asked.

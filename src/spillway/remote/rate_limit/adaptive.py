@@ -93,7 +93,10 @@ class SeenAllowance:
             return self.full_at
         return self._at + (self.full_at - self._at) * need / growth
 
-    def free(self, now: float) -> float:
-        """Return what it takes now."""
+    def stricter_than(self, other: SeenAllowance, now: float) -> bool:
+        """Whether it takes less now, or as little for longer."""
+        return (self._free(now), -self.full_at) < (other._free(now), -other.full_at)
+
+    def _free(self, now: float) -> float:
         grown = (self._limit - self._remaining) * (now - self._at) / (self.full_at - self._at)
         return self._remaining + grown - self._spent

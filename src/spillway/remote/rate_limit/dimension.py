@@ -175,7 +175,7 @@ class Dimension:
         if seen.remaining is not None and 0 <= seen.remaining < full and 0.0 < reset_s < math.inf:
             limit = max(full, seen.limit or 0)
             news = SeenAllowance(now, remaining=seen.remaining - self.unsent, limit=limit, reset_s=reset_s)
-            if self.seen is None or now >= self.seen.full_at or news.free(now) < self.seen.free(now):
+            if self.seen is None or now >= self.seen.full_at or news.stricter_than(self.seen, now):
                 self.seen = news
         return self.ceiling > before
 

@@ -11,14 +11,15 @@ from spillway.core.limit_store import OVER, SENT, AcquirePermit, Lease, LimitsSn
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.adaptive import FULL_PERCENT, Throttle
-from spillway.remote.rate_limit.dimension import INPUT_TOKENS, Dimension, Mark
+from spillway.remote.rate_limit.dimension import INPUT_TOKENS, KINDS, Dimension, Mark
 
-_OPTION_OF = {
-    "requests": "requests_per_minute",
-    "tokens": "tokens_per_minute",
-    "input_tokens": "input_tokens_per_minute",
-    "output_tokens": "output_tokens_per_minute",
-}
+_OPTIONS = (
+    "requests_per_minute",
+    "tokens_per_minute",
+    "input_tokens_per_minute",
+    "output_tokens_per_minute",
+)
+_amounts: Callable[[AcquirePermit], tuple[int, int, int, int]] = attrgetter(*KINDS)
 
 
 class LimitMachine:
@@ -41,7 +42,6 @@ class LimitMachine:
         "_gives_back",
         "_in_flight",
         "_limits",
-        "_read",
         "_throttle",
         "_uneasy",
         "_window_s",
@@ -64,7 +64,7 @@ class LimitMachine:
         known = {dimension.name: dimension for dimension in self._dimensions}
         percent = self._throttle.percent
         dimensions: list[Dimension] = []
-        for name, option in _OPTION_OF.items():
+        for name, option in zip(KINDS, _OPTIONS, strict=True):
             limit: int | None = getattr(limits, option)
             if limit is None:
                 continue
@@ -79,9 +79,6 @@ class LimitMachine:
         self._concurrent: float = math.inf if limits.concurrent_requests is None else limits.concurrent_requests
         self._counts_in_flight = limits.concurrent_requests is not None
         self._limits = limits
-        # One call reads all amounts, `requests` for concurrency last; a name twice keeps it a tuple.
-        names = [dimension.name for dimension in dimensions] or ["requests"]
-        self._read: Callable[[AcquirePermit], tuple[int, ...]] = attrgetter(*names, "requests")
         self.unlimited = not dimensions and limits.concurrent_requests is None
 
     @property
@@ -93,42 +90,46 @@ class LimitMachine:
 
     def check(self, want: AcquirePermit) -> None:
         """Raise `BadRequest` when no wait can make room for `want`, or it is negative."""
-        *costs, requests = self._read(want)
-        if not 0 <= requests <= self._concurrent:
-            raise _never("requests at once", requests, self._concurrent)
-        for dimension, cost in zip(self._dimensions, costs, strict=True):
+        costs = _amounts(want)
+        if not 0 <= costs[0] <= self._concurrent:
+            raise _never("requests at once", costs[0], self._concurrent)
+        for dimension in self._dimensions:
+            cost = costs[dimension.kind]
             if not 0 <= cost <= dimension.limit:
                 raise _never(f"{dimension.name.replace('_', ' ')} a minute", cost, dimension.limit)
 
     def take(self, now: float, lease: Lease) -> float:
         """Charge `lease.want` to every limit and return 0.0, or charge none and return the wait."""
-        costs = self._read(lease.want)
+        costs = _amounts(lease.want)
         if not self._fits(now, costs):
             self.check(lease.want)
             return self._wait(now, costs)
         dimensions = self._dimensions
-        self._in_flight += costs[-1]
-        for dimension, cost in zip(dimensions, costs):  # noqa: B905 - the last of the costs is no dimension's
+        if self._counts_in_flight:
+            self._in_flight += costs[0]
+            lease.holds = True
+        for dimension in dimensions:
+            cost = costs[dimension.kind]
             dimension.unsent += cost
             if dimension.seen is not None:
                 dimension.seen.spend(cost)
         lease.charged = dimensions
         lease.costs = costs
-        lease.holds = True
         return 0.0
 
     def wait(self, now: float, want: AcquirePermit) -> float:
         """Return the seconds until `want` fits if nothing else happens, 0.0 for what never does."""
-        costs = self._read(want)
+        costs = _amounts(want)
         return 0.0 if self._fits(now, costs) else self._wait(now, costs)
 
     def _fits(self, now: float, costs: tuple[int, ...]) -> bool:
         if self._uneasy and not self._at_ease(now):
             return False
-        requests = costs[-1]
+        requests = costs[0]
         if requests < 0 or self._in_flight + requests > self._concurrent:
             return False
-        for dimension, cost in zip(self._dimensions, costs):  # noqa: B905 - the last of the costs is no dimension's
+        for dimension in self._dimensions:
+            cost = costs[dimension.kind]
             if cost:
                 minute = dimension.minute
                 plain = (
@@ -152,13 +153,14 @@ class LimitMachine:
         return not paused
 
     def _wait(self, now: float, costs: tuple[int, ...]) -> float:
-        requests = costs[-1]
+        requests = costs[0]
         if requests > self._concurrent:
             return 0.0
         endless = self._in_flight + requests > self._concurrent
         at = max(now, self._throttle.blocked_until)
         outlook = self._throttle.outlook(now)
-        for dimension, cost in zip(self._dimensions, costs):  # noqa: B905 - the last of the costs is no dimension's
+        for dimension in self._dimensions:
+            cost = costs[dimension.kind]
             if cost > dimension.limit:
                 return 0.0
             if cost > 0:
@@ -174,14 +176,15 @@ class LimitMachine:
 
     def stamp(self, now: float, lease: Lease) -> None:
         """Note that a held lease was sent now."""
-        marks: list[Mark | None] = []
-        for dimension, cost in zip(lease.charged, lease.costs):  # noqa: B905 - the last of the costs is no dimension's
+        marks: list[Mark | None] = [None, None, None, None]
+        costs = lease.costs
+        for dimension in lease.charged:
+            kind = dimension.kind
+            cost = costs[kind]
             if cost:
                 dimension.unsent -= cost
                 burst = dimension.burst
-                marks.append((dimension.minute.add(now, cost), None if burst is None else burst.add(now, cost)))
-            else:
-                marks.append(None)
+                marks[kind] = (dimension.minute.add(now, cost), None if burst is None else burst.add(now, cost))
         lease.marks = marks
         lease.stage = SENT
 
@@ -204,12 +207,14 @@ class LimitMachine:
         actuals = (None, tokens, input_tokens, output_tokens)
         late_output = output_tokens if streamed and gives_back else None
         room = False
-        for dimension, mark, cost in zip(lease.charged, lease.marks, lease.costs):  # noqa: B905 - as above
+        marks = lease.marks
+        for dimension in lease.charged:
             kind = dimension.kind
             actual = actuals[kind]
             if actual is None:
                 continue
-            surplus = cost - actual
+            mark = marks[kind]
+            surplus = lease.costs[kind] - actual
             late = 0
             if late_output is not None and kind != INPUT_TOKENS:
                 late = min(late_output, actual)
@@ -226,8 +231,8 @@ class LimitMachine:
     def refund(self, lease: Lease) -> bool:
         """Give back all of a held lease, its concurrency too; return whether that made room."""
         lease.stage = OVER
-        for dimension, cost in zip(lease.charged, lease.costs):  # noqa: B905 - the last of the costs is no dimension's
-            dimension.uncharge(cost)
+        for dimension in lease.charged:
+            dimension.uncharge(lease.costs[dimension.kind])
         self.release(lease)
         return True
 
@@ -236,8 +241,8 @@ class LimitMachine:
         if not lease.holds:
             return False
         lease.holds = False
-        self._in_flight -= lease.costs[-1]
-        return self._counts_in_flight
+        self._in_flight -= lease.costs[0]
+        return True
 
     # What the provider says.
 

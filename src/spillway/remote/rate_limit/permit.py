@@ -95,6 +95,8 @@ class Permit(Lease):
 
     def release(self) -> None:
         """Give the concurrency back: the request is over."""
+        if not self.holds:
+            return
         desk = self._desk
         with desk.lock:
             room = desk.windows.release(self)
