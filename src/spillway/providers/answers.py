@@ -1,0 +1,170 @@
+"""Answers as their reader gets them: whole, or read by read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from spillway.core.errors import InferenceError
+from spillway.core.limits_seen import LimitsSeen
+from spillway.core.reply import TokenChunk
+from spillway.remote.http import HttpResponse
+from spillway.remote.session import SessionSnapshot
+from spillway.remote.sse import RawEvent, SseDecoder
+
+LINGER_S = 0.1
+"""How long the end of the bytes is waited for after a stream's terminal marker, to reuse the connection."""
+
+Vectors = tuple[tuple[float, ...], ...]
+
+
+class StreamWire(Protocol):
+    """The state of one streamed answer: events in, chunks out."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the provider's terminal marker was seen."""
+        ...
+
+    def take(self, events: Sequence[RawEvent], out: list[TokenChunk]) -> None:
+        """Append to `out` what `(name, data)` events carry; raises InferenceError with what came before in `out`."""
+        ...
+
+    def end(self, residue: bytes, unended: Sequence[RawEvent], out: list[TokenChunk]) -> None:
+        """Take the clean end of the bytes; raises InferenceError unless the answer is complete.
+
+        Args:
+            residue: what was in no event, such as the body of an error.
+            unended: the event that lacks only its blank line, if there is one: it may be the terminal marker.
+        """
+        ...
+
+
+class WholeAnswer:
+    """The `RunHandle` of an answer that is in; `vectors` is set for embeddings."""
+
+    __slots__ = ("_chunks", "limits_seen", "request_id", "vectors")
+
+    def __init__(
+        self, chunks: list[TokenChunk], request_id: str, limits_seen: LimitsSeen | None, vectors: Vectors | None = None
+    ) -> None:
+        self._chunks: list[TokenChunk] | None = chunks
+        self.request_id = request_id
+        self.limits_seen = limits_seen
+        self.vectors = vectors
+
+    def __aiter__(self) -> AsyncIterator[list[TokenChunk]]:
+        return self
+
+    async def __anext__(self) -> list[TokenChunk]:
+        chunks, self._chunks = self._chunks, None
+        if chunks is None:
+            raise StopAsyncIteration
+        return chunks
+
+    async def aclose(self) -> None:
+        """Drop what was not read."""
+        self._chunks = None
+
+    def abort(self) -> None:
+        """Drop what was not read."""
+        self._chunks = None
+
+    def __repr__(self) -> str:
+        return f"<WholeAnswer {self.request_id} {'read' if self._chunks is None else 'unread'}>"
+
+
+class StreamedAnswer:
+    """The `RunHandle` of an answer on its way.
+
+    Invariants: gives response and lease back exactly once: at the end, at an error, or when it is closed.
+    """
+
+    __slots__ = ("_decoder", "_failure", "_kind", "_lease", "_response", "_wire", "limits_seen", "request_id")
+
+    def __init__(
+        self,
+        kind: str,
+        response: HttpResponse,
+        lease: SessionSnapshot,
+        wire: StreamWire,
+        request_id: str,
+        limits_seen: LimitsSeen | None,
+    ) -> None:
+        self._kind = kind
+        self._response: HttpResponse | None = response
+        self._lease = lease
+        self._wire = wire
+        self._decoder = SseDecoder(keep_unknown=True)
+        self._failure: InferenceError | None = None
+        self.request_id = request_id
+        self.limits_seen = limits_seen
+
+    def __aiter__(self) -> AsyncIterator[list[TokenChunk]]:
+        return self
+
+    async def __anext__(self) -> list[TokenChunk]:
+        response = self._response
+        if response is None:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+            raise StopAsyncIteration
+        out: list[TokenChunk] = []
+        try:
+            if self._wire.finished:
+                await _read_to_end(response)
+                self.abort()
+                raise StopAsyncIteration
+            data = await response.read_some()
+            if data:
+                events = self._decoder.feed_data(data)
+                if events:
+                    self._wire.take(events, out)
+                return out
+            residue = self._decoder.residue
+            self._wire.end(residue, self._decoder.feed_data(b"\n\n"), out)
+        except InferenceError as error:
+            self.abort()
+            if error.provider is None:
+                error.provider = self._kind
+            error.sent = True
+            if not out:
+                raise
+            self._failure = error
+            return out
+        except BaseException:
+            self.abort()
+            raise
+        self.abort()
+        if not out:
+            raise StopAsyncIteration
+        return out
+
+    async def aclose(self) -> None:
+        """Close the upstream request; its socket too, unless the answer was read to its end."""
+        self.abort()
+
+    def abort(self) -> None:
+        """Close it now, without waiting for anything."""
+        response, self._response = self._response, None
+        if response is not None:
+            response.abort()
+            self._lease.release()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._response is None else "finished" if self._wire.finished else "open"
+        return f"<StreamedAnswer {self._kind} {self.request_id} {state}>"
+
+
+async def _read_to_end(response: HttpResponse) -> None:
+    """Read what follows a terminal marker, so that the connection can be reused; not for long, and whatever it is."""
+    timer = asyncio.get_running_loop().call_later(LINGER_S, response.abort)
+    try:
+        while await response.read_some():
+            pass
+    except InferenceError:
+        return
+    finally:
+        timer.cancel()

@@ -1,0 +1,39 @@
+"""Options of the Anthropic runtime."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from spillway.core.options import RuntimeConfig
+
+ENDPOINT = "https://api.anthropic.com"
+"""The provider's own base URL."""
+
+SAMPLING_VERSION = "2023-06-01"
+"""The version of the API that still takes `temperature` and `top_p`."""
+
+
+class AnthropicConfig(RuntimeConfig, frozen=True, kw_only=True):
+    """Where and how Anthropic's API is called.
+
+    Attributes:
+        endpoint: base URL without a path.
+        anthropic_version: the dated API; only `2023-06-01` takes `temperature` and `top_p`.
+        beta: names of beta features, sent as `anthropic-beta`.
+    """
+
+    runtime: ClassVar[str] = "anthropic"
+
+    anthropic_version: str = "2026-10-21"
+    beta: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.anthropic_version:
+            raise ValueError("anthropic_version must not be empty")
+        given: object = self.beta
+        if isinstance(given, str):
+            raise ValueError(f"beta must be a list of names, not the text {given!r}")  # noqa: TRY004 - one error class for options
+        msgspec.structs.force_setattr(self, "beta", tuple(self.beta))

@@ -1,0 +1,85 @@
+"""Anthropic: URL, headers and wire, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spillway.core.clock import WallClock, wall_now
+from spillway.core.errors import InferenceError
+from spillway.core.limits_seen import LimitsSeen
+from spillway.core.options import Deployment
+from spillway.core.reply import TokenChunk, Usage
+from spillway.core.request import GenerateRequest
+from spillway.core.secrets import Secret
+from spillway.providers.answers import Vectors
+from spillway.providers.anthropic import errors
+from spillway.providers.anthropic.body import RUNTIME, encode_messages
+from spillway.providers.anthropic.config import ENDPOINT, AnthropicConfig
+from spillway.providers.anthropic.limits import limits_seen
+from spillway.providers.anthropic.wire import MessageStream, decode_message
+from spillway.providers.encoding import encode_body, unsupported
+from spillway.providers.wire_runner import WireRunner
+from spillway.remote.session import CredentialProvider
+
+
+class AnthropicWire:
+    """Anthropic's Messages API.
+
+    Args:
+        config: where, and which version of the API.
+        model: what is asked for.
+        wall: wall time, against which the headers' resets are read.
+    """
+
+    kind = RUNTIME
+    id_headers = ("request-id", "x-request-id")
+
+    def __init__(self, config: AnthropicConfig, model: str, *, wall: WallClock = wall_now) -> None:
+        self._config = config
+        self._model = model
+        self._wall = wall
+        self._url = f"{(config.endpoint or ENDPOINT).rstrip('/')}/v1/messages"
+
+    def headers(self, secret: Secret) -> Mapping[str, str]:
+        """Return the credential, the version and the beta features."""
+        headers = {
+            "content-type": "application/json",
+            "x-api-key": secret.reveal(),
+            "anthropic-version": self._config.anthropic_version,
+        }
+        if self._config.beta:
+            headers["anthropic-beta"] = ",".join(self._config.beta)
+        return headers
+
+    def encode(self, request: GenerateRequest, *, stream: bool) -> tuple[str, bytes]:
+        """Return URL and body."""
+        if request.inputs is not None:
+            raise unsupported("inputs", RUNTIME, "the API has no embeddings")
+        body = encode_messages(request, model=self._model, stream=stream, version=self._config.anthropic_version)
+        return self._url, encode_body(body)
+
+    def decode(self, body: bytes) -> list[TokenChunk]:
+        """Return a whole message's chunks."""
+        return decode_message(body, errors.in_answer)
+
+    def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
+        """Refuse: there are none."""
+        del body, wanted
+        raise unsupported("inputs", RUNTIME, "the API has no embeddings")
+
+    def open_stream(self) -> MessageStream:
+        """Return the state of a new stream."""
+        return MessageStream(errors.in_answer)
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
+        """Return what a refusal means."""
+        return errors.refusal(status, headers, body)
+
+    def limits(self, headers: Mapping[str, str]) -> LimitsSeen | None:
+        """Return what the `anthropic-ratelimit-*` headers say."""
+        return limits_seen(headers, self._wall)
+
+
+def make(deployment: Deployment, config: AnthropicConfig, credentials: CredentialProvider) -> WireRunner:
+    """Return the runner of one deployment."""
+    return WireRunner(deployment, AnthropicWire(config, deployment.provider_model), credentials)

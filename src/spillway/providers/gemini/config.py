@@ -1,0 +1,66 @@
+"""Options of the Gemini runtime: AI Studio or Vertex AI."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from spillway.core.options import Options, RuntimeConfig
+from spillway.core.secrets import SecretLike
+
+ENDPOINT = "https://generativelanguage.googleapis.com"
+"""AI Studio's base URL."""
+
+
+class SafetySetting(Options, frozen=True, kw_only=True):
+    """From which probability on one category of harm is blocked, in the provider's words."""
+
+    category: str
+    threshold: str
+
+
+class GeminiConfig(RuntimeConfig, frozen=True, kw_only=True):
+    """Where and as whom Gemini is called.
+
+    Attributes:
+        endpoint: base URL without a path.
+        api_key: AI Studio: the API key. Vertex: an access token, or an API key in express mode (without `project`).
+        variant: `ai_studio` or `vertex`.
+        project: Vertex: the project; None: express mode.
+        region: Vertex: the location, `global`, `us`, `eu` or a region.
+        credentials: Vertex: a service account's key file.
+        safety: sent with every request as `safetySettings`.
+    """
+
+    runtime: ClassVar[str] = "gemini"
+
+    variant: Literal["ai_studio", "vertex"] = "ai_studio"
+    project: str | None = None
+    region: str | None = None
+    credentials: SecretLike | None = None
+    safety: tuple[SafetySetting, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._choice("variant", ("ai_studio", "vertex"))
+        msgspec.structs.force_setattr(self, "safety", tuple(msgspec.convert(self.safety, tuple[SafetySetting, ...])))
+        if self.variant == "vertex":
+            if self.credentials is not None and not self.project:
+                raise ValueError("credentials need a project")
+            if self.credentials is not None and self.api_key is not None:
+                raise ValueError("credentials and api_key exclude each other")
+            return
+        for name in ("project", "region", "credentials"):
+            if getattr(self, name) is not None:
+                raise ValueError(f'{name} needs variant = "vertex"')
+
+    @property
+    def vertex_host(self) -> str:
+        """The base URL that follows from `region`."""
+        region = self.region or "global"
+        if region == "global":
+            return "https://aiplatform.googleapis.com"
+        if region in {"us", "eu"}:
+            return f"https://aiplatform.{region}.rep.googleapis.com"
+        return f"https://{region}-aiplatform.googleapis.com"

@@ -1,0 +1,82 @@
+"""A LiteLLM proxy: URLs, headers and the shared chat wire, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spillway.core.errors import InferenceError
+from spillway.core.limits_seen import LimitsSeen
+from spillway.core.options import Deployment
+from spillway.core.reply import TokenChunk, Usage
+from spillway.core.request import GenerateRequest
+from spillway.core.secrets import Secret
+from spillway.providers import openai_chat
+from spillway.providers.answers import Vectors
+from spillway.providers.encoding import encode_body
+from spillway.providers.litellm import errors
+from spillway.providers.litellm.config import ENDPOINT, LiteLlmConfig
+from spillway.providers.openai_limits import limits_seen
+from spillway.providers.wire_runner import WireRunner
+from spillway.remote.session import CredentialProvider
+
+RUNTIME = "litellm"
+
+
+class LiteLlmWire:
+    """A LiteLLM proxy's OpenAI-shaped routes.
+
+    Args:
+        config: where, and with which tags.
+        model: what is asked for; a `litellm/` before it is left out.
+    """
+
+    kind = RUNTIME
+    id_headers = ("x-litellm-call-id", "x-request-id")
+
+    def __init__(self, config: LiteLlmConfig, model: str) -> None:
+        self._config = config
+        self._model = model.removeprefix("litellm/")
+        root = (config.endpoint or ENDPOINT).rstrip("/")
+        self._chat_url = f"{root}/chat/completions"
+        self._embeddings_url = f"{root}/embeddings"
+
+    def headers(self, secret: Secret) -> Mapping[str, str]:
+        """Return the virtual key and the tags."""
+        headers = {"content-type": "application/json", "authorization": f"Bearer {secret.reveal()}"}
+        if self._config.tags:
+            headers["x-litellm-tags"] = ",".join(self._config.tags)
+        return headers
+
+    def encode(self, request: GenerateRequest, *, stream: bool) -> tuple[str, bytes]:
+        """Return URL and body."""
+        if request.inputs is not None:
+            return self._embeddings_url, openai_chat.encode_embeddings(request, model=self._model, runtime=RUNTIME)
+        body = openai_chat.encode_chat(
+            request, model=self._model, runtime=RUNTIME, stream=stream, max_tokens_field="max_tokens"
+        )
+        return self._chat_url, encode_body(body)
+
+    def decode(self, body: bytes) -> list[TokenChunk]:
+        """Return a whole completion's chunks."""
+        return openai_chat.decode_chat(body, errors.in_answer)
+
+    def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
+        """Return the vectors of an embeddings answer."""
+        return openai_chat.decode_embeddings(body, errors.in_answer, wanted)
+
+    def open_stream(self) -> openai_chat.ChatStream:
+        """Return the state of a new stream."""
+        return openai_chat.ChatStream(errors.in_answer)
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
+        """Return what a refusal means."""
+        return errors.refusal(status, headers, body)
+
+    def limits(self, headers: Mapping[str, str]) -> LimitsSeen | None:
+        """Return what the `x-ratelimit-*` headers say."""
+        return limits_seen(headers)
+
+
+def make(deployment: Deployment, config: LiteLlmConfig, credentials: CredentialProvider) -> WireRunner:
+    """Return the runner of one deployment."""
+    return WireRunner(deployment, LiteLlmWire(config, deployment.provider_model), credentials)

@@ -1,0 +1,247 @@
+"""The runner that every HTTP provider shares: lease, request, status, answer. What is particular is a `Wire`.
+
+    lease    the session's current generation: client and headers, kept until the answer is closed
+    request  `Wire.encode` -> URL and body
+    status   not 2xx: `Wire.refusal` types it by status, headers and body
+    answer   unary: read whole, `Wire.decode`; streamed: read by read, SSE decoder, `StreamWire.take`
+
+It neither retries nor waits for limits nor keeps time: the deadline is its caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from spillway.core.errors import ConfigError, InferenceError, ServerError, Unauthorized
+from spillway.core.limits_seen import LimitsSeen
+from spillway.core.options import Deployment
+from spillway.core.ports import ExecuteBatch
+from spillway.core.reply import TokenChunk, Usage
+from spillway.core.request import GenerateRequest
+from spillway.core.secrets import Secret
+from spillway.providers.answers import StreamedAnswer, StreamWire, Vectors, WholeAnswer
+from spillway.providers.encoding import merged_headers
+from spillway.remote.http import HttpClient, HttpRequest, HttpResponse, build_client
+from spillway.remote.session import CredentialProvider, RemoteSessionActor, SessionConfig, SessionSnapshot
+
+USER_AGENT = "spillway/0.1.0"
+ERROR_LIMIT = 256 * 1024
+"""Bytes of an error's body that are read; what comes after can't change its meaning."""
+
+
+class Wire(Protocol):
+    """What is particular to a provider: pure functions of its configuration."""
+
+    @property
+    def kind(self) -> str:
+        """The runner's `runtime_kind`, and the provider's name in errors."""
+        ...
+
+    @property
+    def id_headers(self) -> tuple[str, ...]:
+        """Response headers that may hold the provider's id of a request, the best first."""
+        ...
+
+    def headers(self, secret: Secret) -> Mapping[str, str]:
+        """Return the headers of every request of a session generation, names in lower case."""
+        ...
+
+    def encode(self, request: GenerateRequest, *, stream: bool) -> tuple[str, bytes]:
+        """Return URL and body; raises BadRequest for what can't be sent."""
+        ...
+
+    def decode(self, body: bytes) -> list[TokenChunk]:
+        """Return a whole answer's chunks; raises InferenceError."""
+        ...
+
+    def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
+        """Return the vectors for `wanted` inputs; raises InferenceError."""
+        ...
+
+    def open_stream(self) -> StreamWire:
+        """Return the state of a new streamed answer."""
+        ...
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
+        """Return the error that a status of 300 and more means."""
+        ...
+
+    def limits(self, headers: Mapping[str, str]) -> LimitsSeen | None:
+        """Return what headers say of the provider's limits."""
+        ...
+
+
+class Headers(dict[str, str]):
+    """Headers whose values show in no repr, traceback or log."""
+
+    def __repr__(self) -> str:
+        return f"<Headers {', '.join(self)}>"
+
+
+class WireRunner:
+    """A `ModelRunner` for a provider that is spoken to in HTTP and JSON.
+
+    Its session is made on first use, by whoever comes first, for all who come then.
+
+    Args:
+        deployment: whose HTTP options and timeouts apply.
+        wire: what is particular to the provider.
+        credentials: where the credential comes from.
+    """
+
+    transport_kind = "http"
+
+    def __init__(self, deployment: Deployment, wire: Wire, credentials: CredentialProvider) -> None:
+        self._deployment = deployment
+        self._wire = wire
+        self._credentials = credentials
+        self._session: RemoteSessionActor | None = None
+        self._opening: asyncio.Task[RemoteSessionActor] | None = None
+        self._rate_limits: LimitsSeen | None = None
+        self.runtime_kind = wire.kind
+
+    @property
+    def rate_limits(self) -> LimitsSeen | None:
+        """The limits that the newest answer's headers told of, or None."""
+        return self._rate_limits
+
+    @property
+    def session(self) -> RemoteSessionActor | None:
+        """The session, None before first use."""
+        return self._session
+
+    async def execute(self, batch: ExecuteBatch) -> WholeAnswer | StreamedAnswer:
+        """Send one attempt; return once a unary answer is in whole, or the head of a streamed one.
+
+        Raises:
+            InferenceError: it could not be sent, was refused, or the answer can't be read.
+
+        Cancellation: closes the socket.
+        """
+        request = batch.request
+        wire = self._wire
+        session = self._session or await self._open()
+        embeds = request.inputs is not None
+        stream = batch.stream and not embeds
+        url, body = wire.encode(request, stream=stream)
+        lease = session.snapshot.acquire()
+        response: HttpResponse | None = None
+        try:
+            headers: Mapping[str, str] = lease.prepared
+            if request.extra_headers:
+                headers = merged_headers(headers, request.extra_headers, wire.kind, kind=Headers)
+            response = await lease.client.send(HttpRequest("POST", url, headers, body, batch.on_sent))
+            received = response.headers
+            limits = wire.limits(received)
+            if limits is not None:
+                self._rate_limits = limits
+            status = response.status
+            if status >= 300:
+                raise await self._refusal(status, response, lease)
+            request_id = ""
+            for name in wire.id_headers:
+                request_id = received.get(name, "")
+                if request_id:
+                    break
+            kind = received.get("content-type", "")
+            if stream and "text/event-stream" in kind.lower():
+                answer = StreamedAnswer(wire.kind, response, lease, wire.open_stream(), request_id, limits)
+                response = lease = None  # type: ignore[assignment] # they are the answer's now
+                return answer
+            if "text/event-stream" in kind.lower():
+                raise ServerError("events came where a whole answer was asked for", reason="content_type")
+            return await self._whole(request, response, kind, request_id, limits)
+        except InferenceError as error:
+            if error.provider is None:
+                error.provider = wire.kind
+            if lease is not None and isinstance(error, Unauthorized):
+                error.generation = lease.generation  # type: ignore[attr-defined] # the session reads it to tell stale refusals
+            raise
+        finally:
+            if response is not None:
+                response.abort()
+            if lease is not None:
+                lease.release()
+
+    async def rebuild_session(self, cause: BaseException | None) -> None:
+        """Read the credential again and build a new client; what is in flight keeps the old one.
+
+        Raises:
+            Unauthorized: the source still yields the credential that was refused.
+        """
+        session = self._session or await self._open()
+        await session.rebuild(cause, force=cause is None)
+
+    async def aclose(self) -> None:
+        """Close the session and its connections. May be called again."""
+        opening = self._opening
+        if opening is not None:
+            opening.cancel()
+            await asyncio.wait([opening])
+            if not opening.cancelled() and opening.exception() is None:
+                self._session = opening.result()
+        if self._session is not None:
+            await self._session.aclose()
+
+    async def _open(self) -> RemoteSessionActor:
+        opening = self._opening
+        if opening is None:
+            opening = self._opening = asyncio.get_running_loop().create_task(self._bootstrap())
+            opening.add_done_callback(self._opened)
+        return await asyncio.shield(opening)
+
+    def _opened(self, opening: asyncio.Task[RemoteSessionActor]) -> None:
+        self._opening = None
+        if not opening.cancelled() and opening.exception() is None:
+            self._session = opening.result()
+
+    async def _bootstrap(self) -> RemoteSessionActor:
+        deployment, wire = self._deployment, self._wire
+
+        def new_client() -> HttpClient:
+            return build_client(deployment.timeouts, USER_AGENT, http=deployment.http)
+
+        config = SessionConfig(
+            provider=wire.kind,
+            credentials=self._credentials,
+            build_client=new_client,
+            prepare=lambda secret: Headers(wire.headers(secret)),
+            deployment=deployment.name,
+        )
+        try:
+            return await RemoteSessionActor.bootstrap(config)
+        except ConfigError as error:
+            raise Unauthorized(str(error), provider=wire.kind, reason="rebuild_failed") from error
+
+    async def _refusal(self, status: int, response: HttpResponse, lease: SessionSnapshot) -> InferenceError:
+        """Read what the error says, as far as that goes, and type it; a credential that it quotes is masked first."""
+        try:
+            body = await response.read(ERROR_LIMIT)
+        except InferenceError:
+            body = b""
+        for secret in lease.secrets:
+            body = body.replace(secret.reveal().encode(), b"[redacted]")
+        error = self._wire.refusal(status, response.headers, body)
+        error.sent = True
+        return error
+
+    async def _whole(
+        self, request: GenerateRequest, response: HttpResponse, kind: str, request_id: str, limits: LimitsSeen | None
+    ) -> WholeAnswer:
+        wire = self._wire
+        body = await response.read()
+        try:
+            if request.inputs is not None:
+                vectors, usage = wire.decode_vectors(body, len(request.inputs))
+                return WholeAnswer([TokenChunk(usage=usage)], request_id, limits, vectors)
+            return WholeAnswer(wire.decode(body), request_id, limits)
+        except ServerError as error:
+            if error.reason in {"malformed", "schema"} and kind and "json" not in kind.lower():
+                error.reason = "content_type"
+            error.status = response.status
+            raise
+
+    def __repr__(self) -> str:
+        return f"<WireRunner {self.runtime_kind} {self._session!r}>"
