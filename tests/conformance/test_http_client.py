@@ -1,6 +1,8 @@
 """The HTTP client keeps every promise of its port, on both event loops."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 import uvloop
@@ -19,3 +21,8 @@ class TestAiohttpClient(HttpClientConformance):
 def test_on_uvloop(promise):
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(getattr(TestAiohttpClient(), promise)())
+
+
+def test_importing_the_port_does_not_import_the_library_behind_it():
+    code = "import sys, spillway.remote.http; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -101,19 +101,18 @@ class AiohttpClient:
                 body.transport.abort()
             if not self._died_idle(failure, body):
                 self._fail(failure, target, body)
+        error: NetworkError | None = None
         status = response.status
-        wire = body.wire
-        if wire is None:
-            raise AssertionError("an answer without a connection")
-        answer = AiohttpResponse(response, wire, body, target.host)
         if not 200 <= status < 600:
-            answer.abort()
-            raise about(body, NetworkError(f"{target.host} answered with status {status}", reason="protocol"))
-        if status == 407 and self._proxy_name is not None:
-            answer.abort()
+            error = NetworkError(f"{target.host} answered with status {status}", reason="protocol")
+        elif status == 407 and self._proxy_name is not None:
             error = NetworkError(f"the proxy {self._proxy_name} answered 407", reason="proxy", retryable=False)
-            raise about(body, error)
-        return answer
+        if error is None:
+            return AiohttpResponse(response, body, target.host)
+        if body.transport is not None:
+            body.transport.abort()
+        response.close()
+        raise about(body, error)
 
     async def aclose(self) -> None:
         """Close all connections."""

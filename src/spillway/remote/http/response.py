@@ -11,7 +11,7 @@ from spillway.core.errors import InferenceError, NetworkError, ServerError
 from spillway.remote.http.decoding import Inflate, decoder_for
 from spillway.remote.http.errors import broken, harmless_cause
 from spillway.remote.http.port import BODY_LIMIT
-from spillway.remote.http.wire import Body, Wire
+from spillway.remote.http.wire import Body
 
 _CODING = istr("content-encoding")
 
@@ -19,15 +19,14 @@ _CODING = istr("content-encoding")
 class AiohttpResponse:
     """An answer whose head is in; see `HttpResponse`."""
 
-    __slots__ = ("_body", "_content", "_decoder", "_host", "_response", "_wire", "headers", "status")
+    __slots__ = ("_body", "_content", "_decoder", "_host", "_response", "headers", "status")
 
     status: int
     headers: Mapping[str, str]
 
-    def __init__(self, response: aiohttp.ClientResponse, wire: Wire, body: Body, host: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, body: Body, host: str) -> None:
         self._response = response
         self._content = response.content
-        self._wire = wire
         self._body = body
         self._host = host
         self.status = response.status
@@ -108,11 +107,11 @@ class AiohttpResponse:
         if rest:
             content._buffer.clear()  # noqa: SLF001 # see above
             return rest
-        wire = self._wire
+        wire = self._body.wire
         error: InferenceError
-        if wire.broken:
+        if wire is not None and wire.broken:
             error = NetworkError(f"{self._host} broke HTTP/1.1 inside the answer", reason="protocol")
-        elif isinstance(wire.lost, OSError):
+        elif wire is not None and isinstance(wire.lost, OSError):
             error = broken(wire.lost, self._host)
         elif isinstance(failure, aiohttp.ClientPayloadError):
             error = NetworkError(f"{self._host} ended the connection inside the answer", reason="incomplete")

@@ -139,9 +139,11 @@ class Connector(aiohttp.TCPConnector):
             while True:
                 connection = await super().connect(req, traces, timeout)
                 wire = cast("Wire", connection.protocol)
+                if not wire.exchanges:
+                    break
                 if wire.should_close:
                     connection.close()
-                elif wire.exchanges and body.wire is not None:
+                elif body.wire is not None:
                     held.append(connection)
                 else:
                     break

@@ -124,12 +124,12 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
         Cancellation: the rebuild goes on for the others.
         """
         if self._closed:
-            raise NetworkError("the session is closed", reason="local", counts_as_circuit_failure=False)
+            raise _ended()
         seen = getattr(cause, "generation", None) if seen_generation is None else seen_generation
         if not force and seen is not None and seen < self.generation and not self._refused:
             return self._snapshot
         while self._rebuild is not None and force and not self._forced:
-            await asyncio.shield(self._rebuild)
+            await self._join(self._rebuild)
         if self._rebuild is None:
             now = asyncio.get_running_loop().time()
             if not force and now < self._read_at + self._config.min_interval_s:
@@ -139,7 +139,7 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
             self._forced = force
             self._rebuild = asyncio.get_running_loop().create_task(self._renew(force=force))
             self._rebuild.add_done_callback(self._renewed)
-        failure = await asyncio.shield(self._rebuild)
+        failure = await self._join(self._rebuild)
         if failure is not None:
             self._raise(failure, cause)
         return self._snapshot
@@ -164,6 +164,16 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
     async def on_stop(self) -> None:
         """Close all clients."""
         await self.aclose()
+
+    @staticmethod
+    async def _join(rebuild: asyncio.Task[InferenceError | None]) -> InferenceError | None:
+        try:
+            return await asyncio.shield(rebuild)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if rebuild.cancelled() and (task is None or not task.cancelling()):
+                raise _ended() from None
+            raise
 
     async def _renew(self, *, force: bool) -> InferenceError | None:
         """Do one rebuild; return why it failed."""
@@ -232,6 +242,10 @@ async def _close(snapshot: SessionSnapshot) -> None:
         await snapshot.client.aclose()
     except Exception:
         _logger.exception("the client of session generation %d failed to close", snapshot.generation)
+
+
+def _ended() -> NetworkError:
+    return NetworkError("the session is closed", reason="local", counts_as_circuit_failure=False)
 
 
 def _place(source: CredentialProvider) -> str:

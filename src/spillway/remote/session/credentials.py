@@ -134,7 +134,7 @@ class CommandCredential:
             raise ConfigError(f"{self.place} can't be run: {getattr(exc, 'strerror', None) or 'no command'}") from exc
         try:
             async with asyncio.timeout(self._timeout_s):
-                output = await _output(process)
+                output = await _output(process, self.place)
                 status = await process.wait()
         except TimeoutError as exc:
             raise ConfigError(f"{self.place} did not end within {self._timeout_s:g} s and was killed") from exc
@@ -191,13 +191,13 @@ def _decoded(content: bytes, place: str) -> str:
         raise ConfigError(f"{place} does not yield UTF-8 text") from None
 
 
-async def _output(process: asyncio.subprocess.Process) -> bytes:
+async def _output(process: asyncio.subprocess.Process, place: str) -> bytes:
     output = b""
     if process.stdout is not None:
         while piece := await process.stdout.read(1 << 16):
             output += piece
             if len(output) > MAX_BYTES:
-                break
+                raise ConfigError(f"{place} yields more than {MAX_BYTES} bytes")
     return output
 
 
@@ -205,5 +205,6 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     """Leave nothing of the command and its children behind."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode is None:
-        await process.wait()
+    # There is no public way to let go of a pipe that was not read to its end, and `wait` waits for it.
+    process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 # see above
+    await process.wait()
