@@ -27,7 +27,7 @@ class Announcer:
 
     def __init__(self, provider: str) -> None:
         self._provider = provider
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._numbers = itertools.count()
         self._listeners: dict[int, Listener] = {}
         self._waiting: dict[int, Callable[[], object]] = {}

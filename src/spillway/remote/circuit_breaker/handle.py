@@ -21,7 +21,15 @@ from spillway.remote.circuit_breaker.machine import (
     CircuitState,
 )
 from spillway.remote.circuit_breaker.report import BreakerEvent, BreakerSnapshot
-from spillway.remote.circuit_breaker.ticket import FAILURE, INTERRUPTION, RELEASE, SUCCESS, BreakerTicket, Outcome
+from spillway.remote.circuit_breaker.ticket import (
+    FAILURE,
+    INTERRUPTION,
+    RELEASE,
+    SUCCESS,
+    BreakerTicket,
+    Outcome,
+    counts,
+)
 
 T = TypeVar("T")
 
@@ -50,7 +58,8 @@ class CircuitBreakerHandle:
         self._provider = provider
         self._clock = clock if clock is not None else self._bind_clock
         self._machine = BreakerMachine(config if config is not None else CircuitBreakerConfig())
-        self._lock = threading.Lock()
+        # Re-entrant: a finalizer run by the collector in here may settle a ticket of its own.
+        self._lock = threading.RLock()
         # Tickets of the present generation in order of admission; settled ones may lie among them.
         self._tickets: deque[BreakerTicket] = deque()
         self._open_tickets = 0
@@ -117,18 +126,18 @@ class CircuitBreakerHandle:
 
     def record_success(self, elapsed_s: float | None = None) -> None:
         """Settle the oldest open ticket of the present state with a success."""
-        self._record(SUCCESS, elapsed_s, None)
+        self._settle(None, SUCCESS, elapsed_s, None)
 
     def record_failure(self, error: BaseException | None = None) -> None:
         """Settle the oldest open ticket of the present state with a failure; see `BreakerTicket.failure`.
 
         Like `record_success`, it counts a call of its own when no ticket at all is open and the circuit is closed.
         """
-        self._record(FAILURE, None, error)
+        self._settle(None, FAILURE if counts(error) else RELEASE, None, error)
 
     def release(self) -> None:
         """Settle the oldest open ticket of the present state without a result."""
-        self._record(RELEASE, None, None)
+        self._settle(None, RELEASE, None, None)
 
     def record_interruption(self, error: BaseException | None = None) -> None:
         """Count a failure, while the circuit is closed, of an answer that broke after its success was counted."""
@@ -249,33 +258,36 @@ class CircuitBreakerHandle:
             self._turn()
         return probe
 
-    def _record(self, outcome: Outcome, elapsed_s: float | None, error: BaseException | None) -> None:
-        with self._lock:
-            held = self._machine.holds
-            ticket = next((t for t in self._tickets if t.outcome is None and held(t.probe)), None)
-            if ticket is None:
-                if self._stale_tickets:
-                    # It belongs to a call of an earlier state, whose result comes too late.
-                    self._stale_tickets -= 1
-                    self._late += 1
-                    return
-                if self._machine.state is not CLOSED or outcome is RELEASE:
-                    return
-                ticket = BreakerTicket(self._settle_ticket, self._machine.generation, NO_PROBE)
-                self._tickets.append(ticket)
-                self._open_tickets += 1
-                self._admitted += 1
-        self._settle(ticket, outcome, elapsed_s, error)
+    def _oldest(self, outcome: Outcome) -> BreakerTicket | None:
+        """Return the ticket that a result without one is for, or None when it changes nothing."""
+        held = self._machine.holds
+        for ticket in self._tickets:
+            if ticket.outcome is None and held(ticket.probe):
+                return ticket
+        if self._stale_tickets:
+            # It belongs to a call of an earlier state, whose result comes too late.
+            self._stale_tickets -= 1
+            self._late += 1
+            return None
+        if self._machine.state is not CLOSED or outcome is RELEASE:
+            return None
+        ticket = BreakerTicket(self._settle_ticket, self._machine.generation, NO_PROBE)
+        self._tickets.append(ticket)
+        self._open_tickets += 1
+        self._admitted += 1
+        return ticket
 
     def _settle(
-        self, ticket: BreakerTicket, outcome: Outcome, elapsed_s: float | None, error: BaseException | None
+        self, ticket: BreakerTicket | None, outcome: Outcome, elapsed_s: float | None, error: BaseException | None
     ) -> None:
-        if error is not None and not getattr(error, "counts_as_circuit_failure", isinstance(error, Exception)):
-            outcome = RELEASE
         machine = self._machine
         room = False
         self._lock.acquire()
         try:
+            if ticket is None:
+                ticket = self._oldest(outcome)
+                if ticket is None:
+                    return
             if ticket.outcome is None:
                 ticket.outcome = outcome
                 if ticket.generation != machine.generation:

@@ -162,7 +162,7 @@ class BreakerMachine:
         if self.state is OPEN:
             at = self.retry_at
         else:
-            given_up = min((until for until in self._probes.values() if until > now), default=math.inf)
+            given_up = min((until for until in tuple(self._probes.values()) if until > now), default=math.inf)
             at = min(_later(now, self._config.open_duration_s), given_up)
         if at == math.inf:
             return self._config.max_open_duration_s
@@ -289,7 +289,7 @@ class BreakerMachine:
         taken = self._succeeded_probes + len(self._probes)
         if taken < self._config.half_open_max_probes:
             return True
-        given_up = sum(until <= now for until in self._probes.values())
+        given_up = sum(until <= now for until in tuple(self._probes.values()))
         return taken - given_up < self._config.half_open_max_probes
 
     def _count_failure(self, now: float) -> None:
@@ -309,9 +309,9 @@ class BreakerMachine:
         if min(self._consecutive, failed) >= config.failure_threshold:
             self._open(now, TransitionReason.CONSECUTIVE_FAILURES)
         elif total >= config.minimum_calls:
-            if failed and failed / total >= config.failure_ratio:
+            if failed / total >= config.failure_ratio:
                 self._open(now, TransitionReason.FAILURE_RATIO)
-            elif self._slow and len(self._slow) / total >= config.slow_call_ratio:
+            elif len(self._slow) / total >= config.slow_call_ratio:
                 self._open(now, TransitionReason.SLOW_CALLS)
 
     def _expire(self, now: float) -> None:

@@ -53,7 +53,7 @@ class BreakerTicket:
 
     def failure(self, error: BaseException | None = None) -> None:
         """Count a failure, unless `error` says that it does not count (then this is a `release`)."""
-        self._settle(self, FAILURE, None, error)
+        self._settle(self, FAILURE if counts(error) else RELEASE, None, error)
 
     def release(self) -> None:
         """Count nothing; a probe's slot is free again."""
@@ -61,9 +61,14 @@ class BreakerTicket:
 
     def interrupted(self, error: BaseException | None = None) -> None:
         """Count a failure of its own for an answer that broke after its `success`; before one, it is a `failure`."""
-        self._settle(self, INTERRUPTION, None, error)
+        self._settle(self, INTERRUPTION if counts(error) else RELEASE, None, error)
 
     def __repr__(self) -> str:
         what = f"probe {self.probe}" if self.probe else "call"
         end = "open" if self.outcome is None else self.outcome.name.lower()
         return f"<BreakerTicket {what} generation {self.generation} {end}>"
+
+
+def counts(error: BaseException | None) -> bool:
+    """Return whether a failure with `error` speaks of the provider's health: as it says itself, else any Exception."""
+    return error is None or getattr(error, "counts_as_circuit_failure", isinstance(error, Exception))
