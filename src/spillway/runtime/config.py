@@ -16,7 +16,7 @@ from spillway.core.options import Deployment
 from spillway.core.secrets import Secret, SecretLike, SecretRef
 from spillway.providers.registry import config_class, infer_runtime, key_variables
 from spillway.runtime.config_deployments import DeploymentReader, check_together
-from spillway.runtime.config_errors import Problems, printable, quoted
+from spillway.runtime.config_errors import Problems, printable, quoted, without_text
 from spillway.runtime.config_lines import line_index
 from spillway.runtime.config_tables import Reader, entries
 from spillway.runtime.project import ClusterSettings, GatewaySettings, ProjectFile
@@ -121,13 +121,13 @@ def deployment_for_model(name: str, environ: Mapping[str, str], endpoint: str | 
     variable = next((variable for variable in variables if environ.get(variable)), None)
     if variable is None:
         raise ConfigError(f"{' or '.join(variables)} is not set, and no {FILE_NAME} says where the key is")
-    if endpoint is None:
-        endpoint = environ.get(_URL_VARIABLES.get(runtime, "")) or None
+    source = "endpoint" if endpoint is not None else _URL_VARIABLES.get(runtime, "")
+    endpoint = endpoint if endpoint is not None else environ.get(source) or None
     try:
         config = config_class(runtime)(endpoint=endpoint, api_key=SecretRef(from_env=variable))
         return Deployment(name=name, runtime=runtime, runtime_config=config)
     except ValueError as error:
-        raise ConfigError(f"{quoted(name)}: {error}") from error
+        raise ConfigError(f"{printable(name)}: {source}: {without_text(str(error), [endpoint])}") from None
 
 
 def resolve_secret(secret: SecretLike, environ: Mapping[str, str]) -> Secret:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from spillway.runtime.config_lines import KeyPath, line_of
 
@@ -80,6 +81,15 @@ def shown(text: str) -> str:
 def printable(text: str) -> str:
     """Return the text with line breaks and other control signs escaped."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+def without_text(message: str, values: Iterable[Any]) -> str:
+    """Take quoted free text out of a message that an option struct wrote: it may be a secret in the wrong place."""
+    for value in values:
+        if isinstance(value, str) and value:
+            message = message.replace(f", not {value!r}", "").replace(f", not the text {value!r}", "")
+            message = message.replace(repr(value), "the value given")
+    return " ".join(message.split())
 
 
 def _name(key: tuple[str | int, ...]) -> str:

@@ -6,14 +6,14 @@ import functools
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from spillway.core.secrets import Secret, SecretRef
-from spillway.runtime.config_errors import Problems
+from spillway.runtime.config_errors import Problems, without_text
 from spillway.runtime.config_lines import KeyPath
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -108,7 +108,7 @@ class Reader:
         try:
             return kind(**values)
         except (ValueError, TypeError) as error:
-            message = _without_text(str(error), [entry.value for entry in found.values()])
+            message = without_text(str(error), [entry.value for entry in found.values()])
             key = message.partition(" ")[0].rstrip(":")
             if key in found:
                 self.problems.add(message, found[key].table, key)
@@ -247,12 +247,3 @@ def _options(kind: Any) -> tuple[Any, ...]:
 
 def _label(key: tuple[str | int, ...]) -> str:
     return "".join(f"[{part + 1}]" if isinstance(part, int) else part for part in key)
-
-
-def _without_text(message: str, values: Iterable[Any]) -> str:
-    """Take quoted free text of the file out of a message that an option struct wrote: it may be a misplaced secret."""
-    for value in values:
-        if isinstance(value, str) and value:
-            message = message.replace(f", not {value!r}", "").replace(f", not the text {value!r}", "")
-            message = message.replace(repr(value), "the value given")
-    return " ".join(message.split())
