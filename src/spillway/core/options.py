@@ -200,7 +200,11 @@ class Budget(Options, frozen=True, kw_only=True):
 
 
 class Pricing(Options, frozen=True, kw_only=True):
-    """Prices in USD per million tokens, instead of the published ones; an absent class is priced as input."""
+    """Prices in USD per million tokens, instead of the published ones.
+
+    An absent class is priced as the class it is part of: `cache_write_1h` as `cache_write`, cached input and cache
+    writes as input, reasoning as output. A price of 0 is free.
+    """
 
     input_per_mtok_usd: float
     output_per_mtok_usd: float

@@ -171,7 +171,9 @@ def table_of(info: ModelInfo) -> PriceTable | None:
     entries = [_entry(constraint, price) for constraint, price in dated]
     if not entries or not all(_prices_tokens(price) for _, price in dated):
         return None
-    return PriceTable(entries, max_input=info.context_window)
+    # The window of a model that embeds holds one text; a request may carry many.
+    embeds = known_output_limit(info.id) == 0
+    return PriceTable(entries, max_input=None if embeds else info.context_window)
 
 
 def _needs_the_list(deployment: Deployment, runtime_kind: str | None) -> bool:

@@ -105,7 +105,7 @@ class Reservation:
 
 
 class CostLedger:
-    """The budget of a deployment, or of whoever else may spend.
+    """The budget of a deployment, or of whoever else may spend; it belongs to one event loop.
 
     Args:
         budget: the caps and what happens at them; None: it only counts.

@@ -219,6 +219,7 @@ class PriceTable:
         self._next_start: float = self._tiers[0].start if self._tiers else math.inf
 
     def __repr__(self) -> str:
-        base = self._entries[-1].base
-        more = " (tiers or dates)" if len(self._entries) > 1 or self._entries[-1].tiers else ""
-        return f"<PriceTable {pico_to_usd(base.input):g} in, {pico_to_usd(base.output):g} out, USD per Mtok{more}>"
+        newest = self._entries[-1]
+        more = " (tiers or dates)" if newest.tiers or len(self._entries) > 1 else ""
+        per_input, per_output = pico_to_usd(newest.base.input), pico_to_usd(newest.base.output)
+        return f"<PriceTable {per_input:g} in, {per_output:g} out, USD per Mtok{more}>"
