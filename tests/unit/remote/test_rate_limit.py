@@ -426,7 +426,10 @@ def test_a_listener_that_raises_changes_nothing(caplog):
 def test_one_of_two_subscriptions_of_the_same_function_can_end():
     handle, _ = limiter(concurrent_requests=1)
     told = []
-    listener = lambda: told.append(1)
+
+    def listener():
+        told.append(1)
+
     stop = handle.on_room(listener)
     handle.on_room(listener)
     stop()

@@ -141,10 +141,11 @@ class RateLimiterHandle:
                 permit, wait, first = self._try_in_line(want, waiter, deadline)
                 if permit is not None:
                     return permit
-                left = math.inf if deadline is None else max(0.0, deadline - self._desk.clock())
-                if first and self._fetch is not None and await self._fetch(want, min(wait, left)):
+                now = self._desk.clock()
+                until = min(now + wait if first else math.inf, math.inf if deadline is None else deadline)
+                if first and self._fetch is not None and await self._fetch(want, until - now):
                     continue
-                await waiter.rest(self._rest_s(wait if first else math.inf, left))
+                await waiter.rest(self._rest_s(until - self._desk.clock()))
         finally:
             self._leave(waiter)
 
@@ -165,8 +166,7 @@ class RateLimiterHandle:
         with self._desk.lock:
             now = self._desk.clock()
             first = self._waiters[0] is waiter
-            late = deadline is not None and deadline <= now
-            if first and not late:
+            if first and (deadline is None or now <= deadline):
                 permit = Permit(want, self._desk)
                 wait = self._windows.take(now, permit)
                 if not wait:
@@ -174,16 +174,15 @@ class RateLimiterHandle:
             else:
                 wait = self._windows.wait(now, want)
             self._note(wait)
-            if late or (deadline is not None and wait != math.inf and now + wait > deadline):
+            if deadline is not None and (now >= deadline or deadline < now + wait < math.inf):
                 raise _refusal(wait, self._windows.blocked_for(now))
         return None, wait, first
 
-    def _rest_s(self, wait: float, left: float) -> float:
-        rest = min(wait, left)
-        if self._desk.clock == asyncio.get_running_loop().time:
+    def _rest_s(self, rest: float) -> float:
+        if rest == math.inf or self._desk.clock == asyncio.get_running_loop().time:
             return rest
         # Nobody tells when a clock that is not the loop's moves on.
-        return rest if rest == math.inf else min(rest, _POLL_S)
+        return min(rest, _POLL_S)
 
     def _leave(self, waiter: _Waiter) -> None:
         with self._desk.lock:
