@@ -304,8 +304,3 @@ class Deployment(Options, frozen=True, kw_only=True):
         if self.name in self.fallback:
             doubts.append(f"{self.name}: fallback names itself")
         return doubts
-
-
-def replace(options: Options, **changes: Any) -> Any:
-    """Return a copy of `options` with `changes`, checked again."""
-    return msgspec.structs.replace(options, **changes)

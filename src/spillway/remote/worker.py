@@ -24,28 +24,26 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from spillway.remote.cost import pico_to_usd
-from spillway.remote.retry import Attempt, Retry
-
 from spillway.core.actor import Actor
 from spillway.core.errors import CircuitOpen, InferenceError, RateLimited, ServerError, Timeout, Unauthorized
 from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import Tokens, TokensBuilder
+from spillway.remote.cost import pico_to_usd
 from spillway.remote.engine.actor import Resize
 from spillway.remote.engine.ending import close_books, timeout_error
+from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.settle import settle_failure, settle_success
 from spillway.remote.engine.slot import WorkerSlot
 from spillway.remote.engine.stream import LiveStream
+from spillway.remote.retry import Attempt, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from spillway.remote.retry import RetryEngine
-
     from spillway.core.ports import RunHandle
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
-    from spillway.remote.engine.grant import Grant
+    from spillway.remote.retry import RetryEngine
 
 __all__ = ["LiveStream", "RemoteWorkerActor", "Target", "WorkerMsg", "WorkerSlot", "answer"]
 
@@ -249,7 +247,7 @@ async def _in_slot(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStr
             if wait > 0:
                 raise
             again = engine.gates.reserve(call, slot)
-            if isinstance(again, float):
+            if not isinstance(again, Grant):
                 raise
             call.last_error = error
             result = await _attempt(call, engine, again)

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from spillway.core.errors import ConfigError
-from spillway.core.options import CircuitBreakerConfig, Deployment, RateLimits, replace
+from spillway.core.options import CircuitBreakerConfig, Deployment, RateLimits
 from spillway.remote.circuit_breaker import CircuitBreakerHandle
 from spillway.remote.cost import CostLedger, OutputP95
 from spillway.remote.engine import Engine, Gates
@@ -43,7 +45,7 @@ class Assembly:
         self._environ = environ
         self._store = MemoryStore()
         self._shared: dict[str, _Shared] = {}
-        self.limiters: dict[str, RateLimiterActor] = {}
+        self.limiters: dict[str, RateLimiterActor | StrictRateLimiterActor] = {}
         self._check_names()
 
     def build(self, loop: asyncio.AbstractEventLoop) -> list[Engine]:
@@ -106,12 +108,13 @@ class Assembly:
 
     def _limiter_actor(
         self, key: str, limits: RateLimits | None, runner: ModelRunner, loop: asyncio.AbstractEventLoop
-    ) -> RateLimiterActor:
-        limits = limits or RateLimits()
+    ) -> RateLimiterActor | StrictRateLimiterActor:
+        if limits is None:
+            limits = RateLimits()
         azure = runner.runtime_kind == "azure"
         options: dict[str, Any] = {"clock": loop.time, "gives_back": not azure}
         if azure and limits.burst_s == RateLimits().burst_s:
-            limits = replace(limits, burst_s=_AZURE_BURST_S)
+            limits = msgspec.structs.replace(limits, burst_s=_AZURE_BURST_S)
         if limits.strict:
             return StrictRateLimiterActor(key, limits, store=self._store, **options)
         return RateLimiterActor(key, limits, **options)

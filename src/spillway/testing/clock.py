@@ -25,6 +25,7 @@ class ManualClock:
         self._now = start
 
     def __call__(self) -> float:
+        """Return the present reading in seconds."""
         return self._now
 
     def advance(self, seconds: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -163,7 +163,7 @@ class ScriptedAnswer:
             self._runner.open -= 1
             self._runner.closed += early
 
-    async def _play(self, *, stream: bool) -> Any:
+    async def _play(self, *, stream: bool) -> AsyncGenerator[list[TokenChunk], None]:
         reply = self._reply
         count = reply.chunks if stream else 1
         size = -(-len(reply.text) // count) if reply.text else 0

@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from spillway.remote.cost import input_bound
 
 from spillway.core.actor import Actor, ActorRef
 from spillway.core.options import OnCapacityExhausted
 from spillway.core.priority import Priority
 from spillway.core.request import GenerateRequest
+from spillway.remote.cost import input_bound
 from spillway.remote.engine.call import Call
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spillway.remote.cost import Reservation
-    from spillway.remote.queue import PriorityRequest
-
     from spillway.remote.engine.gates import Gates
     from spillway.remote.engine.grant import Grant
+    from spillway.remote.queue import PriorityRequest
 
 
 class SpendHold(Protocol):

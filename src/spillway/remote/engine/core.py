@@ -8,19 +8,18 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spillway.remote.queue import PriorityRequest, RequestQueue
-
 from spillway.core.errors import Backpressure, InferenceError, RateLimited, Timeout, Unauthorized
 from spillway.remote.engine.drain_rate import DrainRate
+from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.metrics import EngineMetrics, Observer
 from spillway.remote.engine.slot import WorkerSlot
+from spillway.remote.queue import PriorityRequest, RequestQueue
 
 if TYPE_CHECKING:
     from spillway.core.options import Deployment
     from spillway.core.ports import ModelRunner
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.gates import Gates
-    from spillway.remote.engine.grant import Grant
 
 _LONGEST_NAP_S = 60.0
 _CREDENTIAL_RECHECK_S = 1.0
@@ -132,7 +131,7 @@ class Engine:
         self.gates.admit(call)
         if self._free and not self.queue:
             verdict = self.gates.reserve(call, self._free[0])
-            if not isinstance(verdict, float):
+            if isinstance(verdict, Grant):
                 self._take_slot(verdict.slot)
                 return verdict
         return None
@@ -264,7 +263,7 @@ class Engine:
                 queue.cancel(entry)
                 waiter.set_exception(refusal)
                 continue
-            if isinstance(verdict, float):
+            if not isinstance(verdict, Grant):
                 self._blocked_on = "permit"
                 return None if verdict == math.inf else verdict
             queue.pop(now)

@@ -5,24 +5,22 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from spillway.remote.cost import pico_to_usd
-from spillway.remote.rate_limit import AcquirePermit
-
 from spillway.core.clock import wall_now
 from spillway.core.errors import BadRequest, BudgetExceeded, InferenceError
+from spillway.remote.cost import pico_to_usd
 from spillway.remote.engine.grant import Grant
+from spillway.remote.rate_limit import AcquirePermit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spillway.remote.cost import CostLedger, OutputP95, PriceTable, Reservation
-    from spillway.remote.rate_limit import RateLimiterHandle
-    from spillway.remote.retry import RetryQuota
-
     from spillway.core.reply import Usage
     from spillway.remote.circuit_breaker import CircuitBreakerHandle
+    from spillway.remote.cost import CostLedger, OutputP95, PriceTable, Reservation
     from spillway.remote.engine.call import Call, SpendHold
     from spillway.remote.engine.slot import WorkerSlot
+    from spillway.remote.rate_limit import RateLimiterHandle
+    from spillway.remote.retry import RetryQuota
 
 _SETTLE_POLL_S = 1.0
 
@@ -115,7 +113,7 @@ class Gates:
             InferenceError: a refusal; what was taken before it is given back.
         """
         money = self._reserve_money(call)
-        if isinstance(money, float):
+        if not isinstance(money, tuple):
             return money
         reservation, hold, pico = money
         limiter = self.limiter

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spillway.remote.cost import Reservation
-    from spillway.remote.rate_limit import Permit
-
     from spillway.core.reply import Usage
     from spillway.remote.circuit_breaker import BreakerTicket
+    from spillway.remote.cost import Reservation
     from spillway.remote.engine.call import SpendHold
     from spillway.remote.engine.slot import WorkerSlot
+    from spillway.remote.rate_limit import Permit
 
 
 class Grant:

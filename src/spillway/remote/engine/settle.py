@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spillway.remote.cost import lost_attempt_cost
-
 from spillway.core.clock import wall_now
 from spillway.core.reply import TokensBuilder, Usage
+from spillway.remote.cost import lost_attempt_cost
 from spillway.remote.engine.call import KeptMoney
 from spillway.remote.engine.metrics import AttemptRecord
 

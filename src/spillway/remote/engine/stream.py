@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from spillway.remote.cost import pico_to_usd
-
 from spillway.core.errors import InferenceError, ServerError, StreamInterrupted
 from spillway.core.reply import TokenChunk, Tokens, TokensBuilder
+from spillway.remote.cost import pico_to_usd
 from spillway.remote.engine.ending import close_books, timeout_error
 from spillway.remote.engine.settle import settle_failure, settle_success
 
