@@ -27,6 +27,11 @@ class StreamWire(Protocol):
         """Whether the provider's terminal marker was seen."""
         ...
 
+    @property
+    def answer_id(self) -> str:
+        """The provider's id of the answer, `""` as long as none came; stands in where no header has one."""
+        ...
+
     def take(self, events: Sequence[RawEvent], out: list[TokenChunk]) -> None:
         """Append to `out` what `(name, data)` events carry; raises InferenceError with what came before in `out`."""
         ...
@@ -81,7 +86,7 @@ class StreamedAnswer:
     Invariants: gives response and lease back exactly once: at the end, at an error, or when it is closed.
     """
 
-    __slots__ = ("_decoder", "_failure", "_kind", "_lease", "_response", "_wire", "limits_seen", "request_id")
+    __slots__ = ("_decoder", "_failure", "_kind", "_lease", "_request_id", "_response", "_wire", "limits_seen")
 
     def __init__(
         self,
@@ -98,8 +103,13 @@ class StreamedAnswer:
         self._wire = wire
         self._decoder = SseDecoder(keep_unknown=True)
         self._failure: InferenceError | None = None
-        self.request_id = request_id
+        self._request_id = request_id
         self.limits_seen = limits_seen
+
+    @property
+    def request_id(self) -> str:
+        """The provider's id of the request, else of the answer once that has begun."""
+        return self._request_id or self._wire.answer_id
 
     def __aiter__(self) -> AsyncIterator[list[TokenChunk]]:
         return self

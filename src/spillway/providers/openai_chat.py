@@ -89,6 +89,7 @@ class _Usage(msgspec.Struct, gc=False):
 class _Completion(msgspec.Struct, gc=False):
     """A whole completion or a chunk of one."""
 
+    id: str | None = None
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: msgspec.Raw = ABSENT
@@ -157,8 +158,8 @@ def encode_embeddings(request: GenerateRequest, *, model: str, runtime: str) -> 
     )
 
 
-def decode_chat(body: bytes, refuse: Refuse) -> list[TokenChunk]:
-    """Return a whole completion as chunks.
+def decode_chat(body: bytes, refuse: Refuse) -> tuple[list[TokenChunk], str]:
+    """Return a whole completion as chunks, and its id.
 
     Raises:
         ServerError: it can't be read, or lacks what every completion has.
@@ -200,7 +201,7 @@ def decode_chat(body: bytes, refuse: Refuse) -> list[TokenChunk]:
             finish_reason=finish,
         )
     )
-    return chunks
+    return chunks, whole.id or ""
 
 
 def decode_embeddings(body: bytes, refuse: Refuse, wanted: int) -> tuple[tuple[tuple[float, ...], ...], Usage | None]:
@@ -229,7 +230,7 @@ class ChatStream:
         refuse: makes the error of an event that says it is one.
     """
 
-    __slots__ = ("_calls", "_finish", "_refuse", "_refused", "_seen", "_usage", "finished")
+    __slots__ = ("_calls", "_finish", "_refuse", "_refused", "_seen", "_usage", "answer_id", "finished")
 
     def __init__(self, refuse: Refuse) -> None:
         self._refuse = refuse
@@ -238,6 +239,7 @@ class ChatStream:
         self._calls = 0
         self._refused = False
         self._seen = False
+        self.answer_id = ""
         self.finished = False
 
     def take(self, events: Sequence[RawEvent], out: list[TokenChunk]) -> None:
@@ -258,11 +260,13 @@ class ChatStream:
             if chunk.error is not ABSENT or name == b"error":
                 self._check(chunk, data)
             for choice in chunk.choices or ():
-                self._seen = True
+                if not self._seen:
+                    self._seen = True
+                    self.answer_id = chunk.id or ""
                 said = choice.delta
                 if said is not None:
                     text = said.content
-                    if text.__class__ is str:
+                    if isinstance(text, str):
                         if text:
                             out.append(TokenChunk(text_delta=text))
                     elif text:

@@ -52,8 +52,8 @@ class Wire(Protocol):
         """Return URL and body; raises BadRequest for what can't be sent."""
         ...
 
-    def decode(self, body: bytes) -> list[TokenChunk]:
-        """Return a whole answer's chunks; raises InferenceError."""
+    def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
+        """Return a whole answer's chunks and its own id; raises InferenceError."""
         ...
 
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
@@ -236,11 +236,13 @@ class WireRunner:
             if request.inputs is not None:
                 vectors, usage = wire.decode_vectors(body, len(request.inputs))
                 return WholeAnswer([TokenChunk(usage=usage)], request_id, limits, vectors)
-            return WholeAnswer(wire.decode(body), request_id, limits)
+            chunks, answer_id = wire.decode(body)
+            return WholeAnswer(chunks, request_id or answer_id, limits)
         except ServerError as error:
             if error.reason in {"malformed", "schema"} and kind and "json" not in kind.lower():
                 error.reason = "content_type"
-            error.status = response.status
+            if error.status is None:
+                error.status = response.status
             raise
 
     def __repr__(self) -> str:

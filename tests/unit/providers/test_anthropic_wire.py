@@ -26,6 +26,10 @@ def body(*messages, stream=False, options=None, **fields) -> dict:
     return json.loads(wire(**(options or {})).encode(request, stream=stream)[1])
 
 
+def whole(body):
+    return built(wire().decode(body)[0])
+
+
 def built(chunks):
     builder = TokensBuilder()
     for chunk in chunks:
@@ -230,7 +234,7 @@ USAGE = Usage(
 
 
 def test_a_whole_message():
-    tokens = built(wire().decode(json.dumps(WHOLE, separators=(",", ":")).encode()))
+    tokens = whole(json.dumps(WHOLE, separators=(",", ":")).encode())
     assert (tokens.text, tokens.reasoning, tokens.finish_reason) == ("ok", "hm", FinishReason.TOOL_CALLS)
     assert [(c.id, c.name, c.arguments) for c in tokens.tool_calls] == [("toolu_1", "f", '{"a":1}')]
     assert tokens.usage == USAGE
@@ -250,7 +254,7 @@ def test_a_whole_message():
 )
 def test_stop_reasons(stop, expected):
     answer = {"type": "message", "content": [{"type": "text", "text": "x"}], "stop_reason": stop}
-    chunks = wire().decode(json.dumps(answer).encode())
+    chunks, _ = wire().decode(json.dumps(answer).encode())
     assert len(chunks) == 1
     assert chunks[0].finish_reason is expected
 
@@ -344,7 +348,7 @@ def test_a_stream_is_the_same_message_as_the_whole_answer():
         STOP,
     )
     assert stream.finished
-    assert built(out) == built(wire().decode(json.dumps(WHOLE, separators=(",", ":")).encode()))
+    assert built(out) == whole(json.dumps(WHOLE, separators=(",", ":")).encode())
     assert sum(chunk.usage is not None for chunk in out) == 1
 
 

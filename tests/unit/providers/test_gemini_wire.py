@@ -27,6 +27,10 @@ def body(*messages, model="gemini-3.8-flash", options=None, **fields) -> dict:
     return json.loads(wire(model, **(options or {})).encode(request, stream=False)[1])
 
 
+def whole(body):
+    return built(wire().decode(body)[0])
+
+
 def built(chunks):
     builder = TokensBuilder()
     for chunk in chunks:
@@ -277,7 +281,7 @@ USAGE = Usage(input_tokens=107, output_tokens=50, cached_tokens=40, reasoning_to
 
 
 def test_a_whole_response():
-    tokens = built(wire().decode(json.dumps(WHOLE).encode()))
+    tokens = whole(json.dumps(WHOLE).encode())
     assert (tokens.text, tokens.reasoning, tokens.finish_reason, tokens.usage) == (
         "hi",
         "plan",
@@ -291,13 +295,13 @@ def answer(*parts, finish="STOP", **more):
 
 
 def test_function_calls_finish_with_tool_calls_and_get_ids_when_they_have_none():
-    whole = answer(
+    response = answer(
         {"functionCall": {"name": "f", "args": {"a": 1}}},
         {"functionCall": {"id": "own", "name": "g"}},
         {"functionCall": {"name": "h", "args": None}},
         responseId="abc",
     )
-    tokens = built(wire().decode(json.dumps(whole, separators=(",", ":")).encode()))
+    tokens = whole(json.dumps(response, separators=(",", ":")).encode())
     assert tokens.finish_reason is FinishReason.TOOL_CALLS
     assert [(c.name, c.arguments) for c in tokens.tool_calls] == [("f", '{"a":1}'), ("g", "{}"), ("h", "{}")]
     ids = [c.id for c in tokens.tool_calls]
@@ -306,8 +310,8 @@ def test_function_calls_finish_with_tool_calls_and_get_ids_when_they_have_none()
 
 
 def test_made_up_ids_differ_from_answer_to_answer_and_are_not_sent_back():
-    whole = json.dumps(answer({"functionCall": {"name": "f", "args": {}}})).encode()
-    made, other = (built(wire().decode(whole)).tool_calls[0].id for _ in range(2))
+    response = json.dumps(answer({"functionCall": {"name": "f", "args": {}}})).encode()
+    made, other = (whole(response).tool_calls[0].id for _ in range(2))
     assert made != other
     sent = body(
         said("user", "go"),
@@ -329,8 +333,8 @@ def test_made_up_ids_differ_from_answer_to_answer_and_are_not_sent_back():
     ],
 )
 def test_finish_reasons_and_missing_content(finish, expected):
-    whole = json.dumps({"candidates": [{"finishReason": finish}]}).encode()
-    assert built(wire().decode(whole)).finish_reason is expected
+    response = json.dumps({"candidates": [{"finishReason": finish}]}).encode()
+    assert whole(response).finish_reason is expected
 
 
 def test_failures_of_the_model_are_errors():
@@ -365,7 +369,7 @@ def test_an_answer_that_is_none(answer, reason):
 
 def test_an_array_of_responses_is_one_answer():
     first = {"candidates": [{"content": {"parts": [{"text": "h"}]}}]}
-    tokens = built(wire().decode(json.dumps([first, answer({"text": "i"})]).encode()))
+    tokens = whole(json.dumps([first, answer({"text": "i"})]).encode())
     assert (tokens.text, tokens.finish_reason) == ("hi", FinishReason.STOP)
 
 
@@ -390,7 +394,7 @@ def test_a_stream_is_complete_where_its_bytes_end_after_a_finish_reason():
     assert not any(chunk.usage or chunk.finish_reason for chunk in out)
     stream.end(b"", [], out)
     assert stream.finished
-    assert built(out) == built(wire().decode(json.dumps(WHOLE).encode()))
+    assert built(out) == whole(json.dumps(WHOLE).encode())
     assert sum(chunk.usage is not None for chunk in out) == 1
 
 

@@ -24,6 +24,10 @@ def body(request: GenerateRequest, *, stream=False, **options) -> dict:
     return json.loads(wire(**options).encode(request, stream=stream)[1])
 
 
+def whole(body):
+    return built(wire().decode(body)[0])
+
+
 def built(chunks):
     builder = TokensBuilder()
     for chunk in chunks:
@@ -201,7 +205,7 @@ def test_a_whole_answer_with_every_class_of_usage():
             "completion_tokens_details": {"reasoning_tokens": 10, "audio_tokens": 0},
         },
     )
-    tokens = built(wire().decode(answer))
+    tokens = whole(answer)
     assert tokens.text == "hello"
     assert tokens.finish_reason is FinishReason.STOP
     assert tokens.usage == Usage(
@@ -216,12 +220,12 @@ def test_usage_of_a_proxy_that_adds_anthropics_names():
         "cache_creation_input_tokens": 5,
         "cache_read_input_tokens": 7,
     }
-    tokens = built(wire().decode(completion({"content": "x"}, usage=usage)))
+    tokens = whole(completion({"content": "x"}, usage=usage))
     assert (tokens.usage.cached_tokens, tokens.usage.cache_write_tokens) == (7, 5)
 
 
 def test_an_answer_without_usage_has_none():
-    assert built(wire().decode(completion({"content": "x"}))).usage is None
+    assert whole(completion({"content": "x"})).usage is None
 
 
 @pytest.mark.parametrize(
@@ -245,7 +249,7 @@ def test_an_answer_without_usage_has_none():
     ],
 )
 def test_finish_reasons(finish, message, expected):
-    assert built(wire().decode(completion(message, finish))).finish_reason is expected
+    assert whole(completion(message, finish)).finish_reason is expected
 
 
 def test_tool_calls_of_a_whole_answer_keep_their_arguments_as_written():
@@ -254,7 +258,7 @@ def test_tool_calls_of_a_whole_answer_keep_their_arguments_as_written():
         {"id": "call_2", "type": "function", "function": {"name": "g", "arguments": ""}},
         {"id": "call_3", "type": "custom", "custom": {"name": "h", "input": "free text"}},
     ]
-    tokens = built(wire().decode(completion({"content": "so", "tool_calls": calls}, "tool_calls")))
+    tokens = whole(completion({"content": "so", "tool_calls": calls}, "tool_calls"))
     assert tokens.text == "so"
     assert [(c.id, c.name, c.arguments) for c in tokens.tool_calls] == [
         ("call_1", "f", '{"a": 1.0}'),
@@ -264,12 +268,8 @@ def test_tool_calls_of_a_whole_answer_keep_their_arguments_as_written():
 
 
 def test_content_in_parts_is_joined():
-    assert (
-        built(
-            wire().decode(completion({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}))
-        ).text
-        == "ab"
-    )
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert whole(completion({"content": parts})).text == "ab"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_an_answer_that_is_none(answer, reason):
 
 def test_numbers_written_as_floats_are_counts_too():
     usage = {"prompt_tokens": 12.0, "completion_tokens": None}
-    assert built(wire().decode(completion({"content": "x"}, usage=usage))).usage == Usage(input_tokens=12)
+    assert whole(completion({"content": "x"}, usage=usage)).usage == Usage(input_tokens=12)
 
 
 def test_an_error_with_status_200_is_typed_by_its_body():

@@ -58,8 +58,8 @@ class AnthropicWire:
         body = encode_messages(request, model=self._model, stream=stream, version=self._config.anthropic_version)
         return self._url, encode_body(body)
 
-    def decode(self, body: bytes) -> list[TokenChunk]:
-        """Return a whole message's chunks."""
+    def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
+        """Return a whole message's chunks, and its id."""
         return decode_message(body, errors.in_answer)
 
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:

@@ -57,6 +57,7 @@ class _Content(msgspec.Struct, gc=False):
 
 class _Message(msgspec.Struct, gc=False):
     type: str = ""
+    id: str | None = None
     content: list[_Content] | None = None
     stop_reason: str | None = None
     usage: _Usage | None = None
@@ -85,8 +86,8 @@ _message = msgspec.json.Decoder(_Message).decode
 _event = msgspec.json.Decoder(_Event).decode
 
 
-def decode_message(body: bytes, refuse: Refuse) -> list[TokenChunk]:
-    """Return a whole message as chunks.
+def decode_message(body: bytes, refuse: Refuse) -> tuple[list[TokenChunk], str]:
+    """Return a whole message as chunks, and its id.
 
     Raises:
         ServerError: it can't be read, or lacks what every message has.
@@ -115,14 +116,10 @@ def decode_message(body: bytes, refuse: Refuse) -> list[TokenChunk]:
     usage = None if whole.usage is None else _usage(whole.usage)
     finish = _FINISHES.get(whole.stop_reason, FinishReason.STOP)
     if len(chunks) == 1 and not calls:
-        only = chunks[0]
-        return [
-            TokenChunk(
-                text_delta=only.text_delta, reasoning_delta=only.reasoning_delta, usage=usage, finish_reason=finish
-            )
-        ]
-    chunks.append(TokenChunk(usage=usage, finish_reason=finish))
-    return chunks
+        chunks[0] = msgspec.structs.replace(chunks[0], usage=usage, finish_reason=finish)
+    else:
+        chunks.append(TokenChunk(usage=usage, finish_reason=finish))
+    return chunks, whole.id or ""
 
 
 class MessageStream:
@@ -132,7 +129,7 @@ class MessageStream:
         refuse: makes the error of an `error` event.
     """
 
-    __slots__ = ("_calls", "_open_call", "_pending", "_refuse", "_stop_reason", "_usage", "finished")
+    __slots__ = ("_calls", "_open_call", "_pending", "_refuse", "_stop_reason", "_usage", "answer_id", "finished")
 
     def __init__(self, refuse: Refuse) -> None:
         self._refuse = refuse
@@ -141,6 +138,7 @@ class MessageStream:
         self._calls = 0
         self._open_call = False
         self._pending = ""
+        self.answer_id = ""
         self.finished = False
 
     def take(self, events: Sequence[RawEvent], out: list[TokenChunk]) -> None:
@@ -216,6 +214,7 @@ class MessageStream:
         elif kind == "message_start":
             if event.message is not None:
                 self._usage = event.message.usage
+                self.answer_id = event.message.id or ""
         elif kind == "message_delta":
             if event.usage is not None:
                 self._usage = event.usage if self._usage is None else _newer(self._usage, event.usage)

@@ -63,8 +63,8 @@ class GeminiWire:
         body = encode_contents(request, model=self._model, vertex=self._vertex, safety=self._config.safety)
         return self._stream_url if stream else self._unary_url, encode_body(body)
 
-    def decode(self, body: bytes) -> list[TokenChunk]:
-        """Return a whole response's chunks."""
+    def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
+        """Return a whole response's chunks, and its id."""
         return decode_response(body, errors.in_answer)
 
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:

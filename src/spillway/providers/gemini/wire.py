@@ -85,8 +85,8 @@ _response = msgspec.json.Decoder(_Response).decode
 _responses = msgspec.json.Decoder(list[_Response]).decode
 
 
-def decode_response(body: bytes, refuse: Refuse) -> list[TokenChunk]:
-    """Return a whole response as chunks; a JSON array of responses is what a stream without events comes as.
+def decode_response(body: bytes, refuse: Refuse) -> tuple[list[TokenChunk], str]:
+    """Return a whole response as chunks, and its id; a stream without events comes as an array of responses.
 
     Raises:
         ContentFiltered: the prompt was blocked.
@@ -105,9 +105,10 @@ def decode_response(body: bytes, refuse: Refuse) -> list[TokenChunk]:
         raise ServerError("the answer has no candidate with a finishReason", reason="schema")
     last = stream.last_chunk()
     if len(chunks) == 1 and chunks[0].tool_call_delta is None:
-        return [msgspec.structs.replace(chunks[0], usage=last.usage, finish_reason=last.finish_reason)]
-    chunks.append(last)
-    return chunks
+        chunks[0] = msgspec.structs.replace(chunks[0], usage=last.usage, finish_reason=last.finish_reason)
+    else:
+        chunks.append(last)
+    return chunks, stream.answer_id
 
 
 class ResponseStream:
@@ -117,13 +118,14 @@ class ResponseStream:
         refuse: makes the error of an event or a tail that says it is one.
     """
 
-    __slots__ = ("_calls", "_finish", "_refuse", "_usage", "finished")
+    __slots__ = ("_calls", "_finish", "_refuse", "_usage", "answer_id", "finished")
 
     def __init__(self, refuse: Refuse) -> None:
         self._refuse = refuse
         self._usage: _Usage | None = None
         self._finish: FinishReason | None = None
         self._calls = 0
+        self.answer_id = ""
         self.finished = False
 
     @property
@@ -160,6 +162,8 @@ class ResponseStream:
             if feedback is not None and feedback.block_reason:
                 raise ContentFiltered(f"the prompt was blocked: {feedback.block_reason}", reason="prompt_blocked")
             return
+        if response.response_id is not None:
+            self.answer_id = response.response_id
         candidate = candidates[0]
         content = candidate.content
         if content is not None and content.parts:
@@ -170,7 +174,7 @@ class ResponseStream:
                     else:
                         out.append(TokenChunk(text_delta=part.text))
                 elif part.function_call is not None:
-                    out.append(TokenChunk(tool_call_delta=self._call(part.function_call, response.response_id)))
+                    out.append(TokenChunk(tool_call_delta=self._call(part.function_call)))
         if candidate.finish_reason is not None:
             self._take_finish(candidate)
 
@@ -211,12 +215,12 @@ class ResponseStream:
         if reason != "FINISH_REASON_UNSPECIFIED":
             self._finish = _FINISHES.get(reason, FinishReason.STOP)
 
-    def _call(self, call: _FunctionCall, response_id: str | None) -> ToolCallDelta:
+    def _call(self, call: _FunctionCall) -> ToolCallDelta:
         index = self._calls
         self._calls += 1
         call_id = call.id
         if not call_id:
-            origin = response_id or f"{int(entropy.random() * 2**52):x}"
+            origin = self.answer_id or f"{int(entropy.random() * 2**52):x}"
             call_id = f"{MADE_ID}{origin}-{index}"
         arguments = bytes(call.args).decode("utf-8", "replace") if is_set(call.args) else "{}"
         return ToolCallDelta(index=index, id=call_id, name=call.name or "", arguments=arguments)

@@ -56,8 +56,8 @@ class LiteLlmWire:
         )
         return self._chat_url, encode_body(body)
 
-    def decode(self, body: bytes) -> list[TokenChunk]:
-        """Return a whole completion's chunks."""
+    def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
+        """Return a whole completion's chunks, and its id."""
         return openai_chat.decode_chat(body, errors.in_answer)
 
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
