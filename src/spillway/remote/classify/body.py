@@ -17,7 +17,8 @@ import msgspec
 
 from spillway.remote.classify.durations import parse_go_duration, parse_protobuf_duration
 
-_READ = 256 * 1024
+_READ = 2 * 1024 * 1024
+_PAGE = 64 * 1024
 _TITLE_SHOWN = 200
 _TEXT = 4096
 _AGAIN = re.compile(
@@ -135,7 +136,7 @@ def _said_in_words(message: str) -> float | None:
 
 
 def _title(page: str) -> str:
-    match = _TITLE.search(page)
+    match = _TITLE.search(page[:_PAGE])
     title = " ".join(html.unescape(match[1]).split()) if match else ""
     return title[:_TITLE_SHOWN] or "a page without a title"
 
