@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 class SpendHold(Protocol):
     """Money set aside by a gate for one attempt."""
 
+    def sending(self) -> None:
+        """Take note that all other gates are passed and an attempt is sent next; once for each attempt it pays.
+
+        Raises:
+            InferenceError: it must not be sent.
+        """
+        ...
+
     def settle(self, pico_usd: int) -> None:
         """Replace what was set aside by what it cost; never fails."""
         ...

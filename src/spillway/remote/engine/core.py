@@ -171,6 +171,7 @@ class Engine:
             self.queue.push(entry, self.clock())
         call.waiter = waiter
         call.watch.wait_on(waiter)
+        leave_gate = None if call.gate is None else call.gate.on_room(self.pump)
         try:
             self.pump()
             return await waiter
@@ -180,6 +181,8 @@ class Engine:
                 raise self._waited_too_long(call) from call.last_error
             raise
         finally:
+            if leave_gate is not None:
+                leave_gate()
             call.watch.wait_on(None)
             call.waiter = None
             waited = self.clock() - began

@@ -122,11 +122,15 @@ class Gates:
         if wait > 0:
             _hand_back(call, self, reservation, hold)
             return wait
-        permit = None
+        permit = ticket = None
         try:
             permit = limiter.try_acquire(want)
             ticket = self.breaker.check()
+            if hold is not None:
+                hold.sending()
         except InferenceError:
+            if ticket is not None:
+                ticket.release()
             if permit is not None:
                 permit.refund()
                 permit.release()
