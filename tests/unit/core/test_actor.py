@@ -14,8 +14,6 @@ from spillway.core.clock import sleep
 from spillway.core.errors import Backpressure, BadRequest, ConfigError, Timeout
 from spillway.testing import run_virtual
 
-logging.getLogger("spillway.actor").setLevel(logging.CRITICAL)
-
 
 class Add(msgspec.Struct, frozen=True):
     value: int

@@ -709,14 +709,21 @@ def test_a_finalizer_that_settles_while_the_breaker_works_does_not_deadlock(cloc
         def __del__(self):
             self.ticket.release()
 
-    threshold = gc.get_threshold()
-    gc.set_threshold(1)
-    try:
+    def work():
         for _ in range(300):
             Stream()
             handle.check().success()
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        # In a thread that may be left behind: a deadlock in a finalizer can't be interrupted.
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(10.0)
     finally:
         gc.set_threshold(*threshold)
+    assert not thread.is_alive()
     gc.collect()
     snapshot = handle.snapshot()
     assert (snapshot.successes, snapshot.released) == (300, 300)
