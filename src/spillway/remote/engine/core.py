@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from collections import deque
 from collections.abc import Coroutine, Sequence
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _LONGEST_NAP_S = 60.0
 _CREDENTIAL_RECHECK_S = 1.0
 
-_OLDEST = 1
-"""The sequence number of a request that never waited: it found the queue empty, so all that wait came after it."""
+_BEFORE_ALL = -(2**62)
+"""Sequence numbers from here on are for those that never waited: they found the queue empty, all that wait came later."""
 
 
 class Engine:
@@ -60,6 +61,7 @@ class Engine:
         self._credential_checked_at = -math.inf
         self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._promised = 0
+        self._never_waited = itertools.count(_BEFORE_ALL)
         self._free: deque[WorkerSlot] = deque()
         self._slots: list[WorkerSlot] = []
         self._busy = 0
@@ -165,7 +167,7 @@ class Engine:
             )
         entry.not_before = not_before
         if returning:
-            entry.seq = entry.seq or _OLDEST
+            entry.seq = entry.seq or next(self._never_waited)
             self.queue.requeue(entry, self.clock())
         else:
             self.queue.push(entry, self.clock())
