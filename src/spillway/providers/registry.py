@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-import msgspec
-
 from spillway.core.errors import ConfigError
 from spillway.core.options import Deployment, RuntimeConfig
 from spillway.core.ports import ModelRunner
@@ -165,12 +163,3 @@ def _credentials(
 
 def _third_parties() -> Mapping[str, Any]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
-
-
-def parse_config(runtime: str, table: Mapping[str, Any]) -> RuntimeConfig:
-    """Return a runtime's options from a table as a project file holds it.
-
-    Raises:
-        msgspec.ValidationError: a key is unknown, or a value has the wrong type or is refused.
-    """
-    return msgspec.convert(dict(table), config_class(runtime))

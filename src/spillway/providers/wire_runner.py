@@ -151,7 +151,9 @@ class WireRunner:
                 response = lease = None  # type: ignore[assignment] # they are the answer's now
                 return answer
             if "text/event-stream" in kind.lower():
-                raise ServerError("events came where a whole answer was asked for", reason="content_type")
+                raise ServerError(
+                    "events came where a whole answer was asked for", reason="content_type", status=status
+                )
             return await self._whole(request, response, kind, request_id, limits)
         except InferenceError as error:
             if error.provider is None:
