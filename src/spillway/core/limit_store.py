@@ -62,13 +62,12 @@ class Lease:
 
     __slots__ = ("charged", "costs", "holds", "marks", "stage", "want")
 
-    def __init__(self, want: AcquirePermit) -> None:
-        self.want = want
-        self.stage = HELD
-        self.holds = False
-        self.charged: Any = None
-        self.costs: Any = None
-        self.marks: Any = None
+    want: AcquirePermit
+    stage: int
+    holds: bool
+    charged: Any
+    costs: Any
+    marks: Any
 
 
 class DimensionSnapshot(msgspec.Struct, frozen=True, kw_only=True):

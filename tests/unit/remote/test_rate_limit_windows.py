@@ -10,7 +10,7 @@ import pytest
 from spillway.core.errors import RateLimited
 from spillway.core.limits_seen import LimitSeen, LimitsSeen
 from spillway.core.options import RateLimits
-from spillway.remote.rate_limit import AcquirePermit, RateLimiterActor
+from spillway.remote.rate_limit import AcquirePermit, LimitMachine, RateLimiterActor
 from spillway.remote.rate_limit.slot_log import SlotLog
 from spillway.testing import ManualClock
 
@@ -490,3 +490,9 @@ def test_without_limits_headers_say_nothing():
     handle = limiter(ManualClock())
     handle.observe(seen(limit=1, remaining=0, reset_s=60.0))
     assert take(handle)
+
+
+def test_the_machine_says_what_it_holds():
+    machine = LimitMachine(RateLimits(requests_per_minute=60, output_tokens_per_minute=10))
+    assert repr(machine) == "<LimitMachine requests 0/60, output_tokens 0/10>"
+    assert repr(LimitMachine(RateLimits())) == "<LimitMachine unlimited>"

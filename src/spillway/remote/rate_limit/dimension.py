@@ -125,16 +125,15 @@ class Dimension:
         self.minute.expire(now)
         if self.burst is not None:
             self.burst.expire(now)
-        at = math.inf
-        for index, (start, percent) in enumerate(outlook):
-            ceiling = self._ceiling(percent)
-            at = max(start, self._falls_to(self.minute, cost, ceiling))
-            if self.burst is not None:
-                at = max(at, self._falls_to(self.burst, cost, self._burst_of(ceiling)))
-            if index + 1 == len(outlook) or at < outlook[index + 1][0]:
-                break
+        # A share that holds from some instant on holds from then on, or a larger one does.
+        at = min(max(start, self._falls_below(percent, cost)) for start, percent in outlook)
         seen = self.seen
         return at if seen is None or now >= seen.full_at else max(at, seen.room_at(cost))
+
+    def _falls_below(self, percent: int, cost: int) -> float:
+        ceiling = self._ceiling(percent)
+        at = self._falls_to(self.minute, cost, ceiling)
+        return at if self.burst is None else max(at, self._falls_to(self.burst, cost, self._burst_of(ceiling)))
 
     def _falls_to(self, log: SlotLog, cost: int, ceiling: int) -> float:
         counted = self.unsent + log.used
