@@ -199,14 +199,14 @@ class Room:
     __slots__ = ("_listeners", "endless", "waiting")
 
     def __init__(self) -> None:
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[list[Callable[[], None]]] = []
         self.waiting = False
         self.endless = False
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Have `listener` called in the thread that makes room; returns what ends that."""
-        # A fresh pair of ears each time, so that ending one subscription never ends another of the same function.
-        entry = lambda: listener()  # noqa: E731, PLW0108 - see the line above
+        # A fresh list each time, so that ending one subscription never ends another of the same function.
+        entry = [listener]
         self._listeners = [*self._listeners, entry]
 
         def unsubscribe() -> None:
@@ -217,7 +217,7 @@ class Room:
     def tell(self) -> None:
         """Call every listener; what one raises is logged and changes nothing."""
         self.waiting = self.endless = False
-        for listener in self._listeners:
+        for (listener,) in self._listeners:
             try:
                 listener()
             except Exception:
