@@ -182,7 +182,7 @@ class LiveStream:
         settle_failure(engine, call, self._grant, error, self._built, self._started, self._first_content_at)
         call.let_money_go()
         if error is not None:
-            engine.gates.breaker.record_interruption(error)
+            self._grant.ticket.interrupted(error)
         abort = getattr(self._handle, "abort", None)
         if abort is not None:
             abort()
