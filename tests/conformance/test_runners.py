@@ -38,4 +38,4 @@ async def test_runner(runtime, check):
     model, config = RUNTIMES[runtime]
     async with Simulator(SimConfig(seed=1)) as simulator:
         deployment = Deployment(name=model, runtime_config=config(simulator.url))
-        await check(RunnerSubject(lambda: make_runner(deployment, environ={}), simulator))
+        await check(RunnerSubject(lambda: make_runner(deployment, environ={}), simulator.stats))

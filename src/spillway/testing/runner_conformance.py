@@ -5,7 +5,7 @@ A check is an async function of a `RunnerSubject` that raises AssertionError. Wi
     @pytest.mark.parametrize("check", RUNNER_CHECKS, ids=lambda check: check.__name__)
     async def test_my_runner(check):
         async with Simulator(SimConfig(seed=1)) as simulator:
-            await check(RunnerSubject(lambda: make_my_runner(simulator.url), simulator))
+            await check(RunnerSubject(lambda: make_my_runner(simulator.url), simulator.stats))
 
 The simulator injects the fault that a request names in its header `x-sim-fault`.
 """
@@ -13,8 +13,9 @@ The simulator injects the fault that a request names in its header `x-sim-fault`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -39,25 +40,17 @@ CANCEL_S = 0.1
 """Within so many seconds of a cancellation the provider has seen the client leave."""
 
 
-class SimulatorPort(Protocol):
-    """What the checks ask of a simulator."""
-
-    def stats(self) -> dict[str, Any]:
-        """Return at least `asked`, `disconnected` and `in_flight`."""
-        ...
-
-
 class RunnerSubject(msgspec.Struct, frozen=True):
     """A runner under test.
 
     Attributes:
         make: returns a new runner that talks to the simulator; its `aclose()`, if it has one, is awaited.
-        simulator: whom it talks to.
+        stats: returns what the simulator has counted, at least `disconnected` and `in_flight`.
         skip: faults that its provider can't have.
     """
 
     make: Callable[[], ModelRunner]
-    simulator: SimulatorPort
+    stats: Callable[[], Mapping[str, Any]]
     skip: frozenset[str] = frozenset()
 
 
@@ -302,7 +295,7 @@ async def leaves_at_once_when_cancelled(subject: RunnerSubject) -> None:
         ):
             left = _departures(subject)
             task = asyncio.create_task(ask(runner, stream=stream, fault=fault))
-            await _until(lambda: subject.simulator.stats()["in_flight"] == 1, f"{fault} is under way")
+            await _until(lambda: subject.stats()["in_flight"] == 1, f"{fault} is under way")
             await sleep(0.02)
             task.cancel()
             await asyncio.wait([task])
@@ -318,28 +311,25 @@ async def _leave_stream(subject: RunnerSubject, runner: ModelRunner, how: str) -
     handle = await runner.execute(_batch(stream=True, fault="stall-mid-stream"))
     while not any(chunk.commits for chunk in await anext(handle)):
         pass
-    if how == "abort":
-        abort = getattr(handle, "abort", None)
-        if abort is None:
-            return await handle.aclose()
+    abort = getattr(handle, "abort", None)
+    if how == "abort" and abort is not None:
         abort()
-    elif how == "aclose":
-        await handle.aclose()
-        await handle.aclose()
-    else:
+    elif how == "cancel":
         reading = asyncio.ensure_future(_read_on(handle))
         await sleep(0.02)
         reading.cancel()
         await asyncio.wait([reading])
         _require(reading.cancelled(), "the cancellation did not go through")
+    else:
+        await handle.aclose()
+        await handle.aclose()
     await _until(left, f"{how}: the provider sees the client leave", CANCEL_S)
-    return None
 
 
 def _departures(subject: RunnerSubject) -> Callable[[], bool]:
     """Return whether one more client has left than now."""
-    wanted = subject.simulator.stats()["disconnected"] + 1
-    return lambda: bool(subject.simulator.stats()["disconnected"] == wanted)
+    wanted = subject.stats()["disconnected"] + 1
+    return lambda: bool(subject.stats()["disconnected"] == wanted)
 
 
 async def _read_on(handle: Any) -> None:
@@ -365,17 +355,13 @@ RUNNER_CHECKS: tuple[Check, ...] = (
 """All checks."""
 
 
-class _running:  # noqa: N801 # a context manager, used like a function
-    def __init__(self, subject: RunnerSubject) -> None:
-        self._subject = subject
-        self._runner: ModelRunner | None = None
-
-    async def __aenter__(self) -> ModelRunner:
-        self._runner = self._subject.make()
-        return self._runner
-
-    async def __aexit__(self, *_: object) -> None:
-        close = getattr(self._runner, "aclose", None)
+@contextlib.asynccontextmanager
+async def _running(subject: RunnerSubject) -> AsyncIterator[ModelRunner]:
+    runner = subject.make()
+    try:
+        yield runner
+    finally:
+        close = getattr(runner, "aclose", None)
         if close is not None:
             await close()
 
