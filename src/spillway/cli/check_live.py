@@ -10,17 +10,19 @@ from pathlib import Path
 import msgspec
 
 from spillway.core.clock import monotonic
-from spillway.core.errors import InferenceError
+from spillway.core.errors import ConfigError, InferenceError
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import Deployment
 from spillway.core.ports import ModelRunner
 from spillway.providers.registry import make_runner
+from spillway.remote.http import build_client
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.project import ProjectFile
 
 QUESTION = "Say ok"
 MAX_TOKENS = 16
 TIMEOUT_S = 30.0
+USER_AGENT = "spillway"
 
 _Runners = dict[str, list[ModelRunner]]
 
@@ -57,6 +59,8 @@ def start(path: Path, project: ProjectFile, environ: Mapping[str, str], *, live:
 
 
 async def _start(path: Path, project: ProjectFile, environ: Mapping[str, str], *, live: bool) -> list[Seen]:
+    for deployment in project.deployments:
+        await _try_client(deployment)
     made: _Runners = {}
     names = [deployment.name for deployment in project.deployments]
     runners = {name: partial(_make, made, environ) for name in names}
@@ -66,6 +70,15 @@ async def _start(path: Path, project: ProjectFile, environ: Mapping[str, str], *
         async with asyncio.TaskGroup() as group:
             asked = [group.create_task(_ask(cluster, name, made[name])) for name in names]
     return [task.result() for task in asked]
+
+
+async def _try_client(deployment: Deployment) -> None:
+    """Find out what a first request would otherwise; it also takes the loading of HTTP out of the latencies."""
+    try:
+        client = build_client(deployment.timeouts, USER_AGENT, http=deployment.http)
+    except ConfigError as error:
+        raise ConfigError(f"deployment {deployment.name!r}: {error}") from error
+    await client.aclose()
 
 
 def _make(made: _Runners, environ: Mapping[str, str], deployment: Deployment) -> ModelRunner:

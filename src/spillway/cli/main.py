@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import NoReturn
 
 import click
 
-from spillway.cli.output import say
+from spillway.cli.output import LogLines, say
 from spillway.core.errors import ConfigError, InferenceError
 from spillway.runtime.config_errors import near, quoted
 
@@ -76,6 +77,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     Args:
         args: instead of the process's own.
     """
+    log, lines = logging.getLogger("spillway"), LogLines(logging.WARNING)
+    log.addHandler(lines)
     try:
         code = _run(args)
         sys.stdout.flush()
@@ -84,6 +87,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    finally:
+        log.removeHandler(lines)
     raise SystemExit(code)
 
 

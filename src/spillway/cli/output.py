@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,17 @@ def say(kind: str, message: str) -> None:
 
     line = Text.assemble((f"{kind}: ", _COLOURS.get(kind, "")), printable(" ".join(message.split())))
     Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+
+
+class LogLines(logging.Handler):
+    """Prints what the library logs as such lines too."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        try:
+            say(record.levelname.lower(), record.getMessage())
+        except Exception:  # noqa: BLE001 - logging's own contract: a record that can't be written stops nobody
+            self.handleError(record)
 
 
 def print_json(value: Any) -> None:
