@@ -1,0 +1,175 @@
+"""One line of the input: what it asks, or what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from spillway.core.errors import BadRequest
+from spillway.core.request import GenerateRequest, as_messages
+
+CHAT_URL = "/v1/chat/completions"
+EMBEDDINGS_URL = "/v1/embeddings"
+
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that can be sent.
+
+    Attributes:
+        number: 1-based, over every line of the input.
+        model: the deployment or group it names, None when it names none.
+        stream: whether the provider is to be asked for a stream.
+    """
+
+    number: int
+    custom_id: str
+    model: str | None
+    request: GenerateRequest
+    stream: bool = False
+
+
+class BadLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that nobody is asked; its `custom_id` is the id where one can be read, else the line's number."""
+
+    number: int
+    custom_id: str
+    message: str
+
+
+class _Fields(msgspec.Struct):
+    """The fields that are ours to understand; all others are the provider's."""
+
+    model: str | None = None
+    max_tokens: _Count | None = None
+    max_completion_tokens: _Count | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    stream: bool | None = None
+    stream_options: Any = None
+    n: Literal[1] | None = None
+
+
+class _Ids(msgspec.Struct):
+    custom_id: Any = None
+    id: Any = None
+
+
+_UNDERSTOOD = frozenset(_Fields.__struct_fields__)
+_OUTSIDE = frozenset({"custom_id", "id", "method", "url"})
+_PROMPT = frozenset({"messages", "prompt"})
+_EMBEDDINGS = frozenset({"model", "input"})
+
+_ids = msgspec.json.Decoder(_Ids)
+_any = msgspec.json.Decoder()
+
+
+def parse_line(raw: bytes, number: int, *, run: str = "") -> Line | BadLine:
+    """Return what the line with this number asks; it is not blank.
+
+    Args:
+        run: stands before the line's number in the request's idempotency id, the same whenever this line is sent.
+    """
+    custom_id = str(number)
+    try:
+        record = _any.decode(raw)
+        if not isinstance(record, dict):
+            raise BadRequest("the line is not a JSON object")
+        custom_id = _custom_id(record.get("custom_id"), record.get("id"), number)
+        return _read(record, number, custom_id, f"{run}-{number}")
+    except RecursionError:
+        return BadLine(number=number, custom_id=read_id(raw, number), message="the line nests too deeply")
+    except msgspec.ValidationError as error:
+        return BadLine(number=number, custom_id=custom_id, message=str(error))
+    except msgspec.DecodeError as error:
+        return BadLine(number=number, custom_id=custom_id, message=f"not JSON: {error}")
+    except BadRequest as error:
+        return BadLine(number=number, custom_id=custom_id, message=error.message)
+
+
+def read_id(raw: bytes, number: int) -> str:
+    """Return the `custom_id` that the output has for a line, whatever else is wrong with it."""
+    try:
+        ids = _ids.decode(raw)
+        return _custom_id(ids.custom_id, ids.id, number)
+    except (msgspec.DecodeError, BadRequest, RecursionError):
+        return str(number)
+
+
+def _custom_id(custom_id: Any, plain: Any, number: int) -> str:
+    given = plain if custom_id is None else custom_id
+    if given is None:
+        return str(number)
+    if isinstance(given, str):
+        return given
+    if isinstance(given, int) and not isinstance(given, bool):
+        return str(given)
+    raise BadRequest("the id is neither text nor a whole number")
+
+
+def _read(record: dict[str, Any], number: int, custom_id: str, idempotency_id: str) -> Line:
+    url = record.get("url") or CHAT_URL
+    method = record.get("method") or "POST"
+    if not isinstance(method, str) or method.upper() != "POST":
+        raise BadRequest(f"method must be POST, not {str(method)[:50]!r}")
+    if url not in {CHAT_URL, EMBEDDINGS_URL}:
+        raise BadRequest(f"url must be {CHAT_URL} or {EMBEDDINGS_URL}, not {str(url)[:200]!r}")
+    body = record.get("body")
+    if body is None:
+        body = {key: value for key, value in record.items() if key not in _OUTSIDE}
+    elif not isinstance(body, dict):
+        raise BadRequest("body is not an object")
+    fields = msgspec.convert(body, _Fields)
+    if url == EMBEDDINGS_URL:
+        request = _embeddings(body, idempotency_id)
+    else:
+        request = _chat(body, fields, idempotency_id, inside="body" in record)
+    return Line(
+        number=number,
+        custom_id=custom_id,
+        model=fields.model,
+        request=request,
+        stream=bool(fields.stream) and request.inputs is None,
+    )
+
+
+def _chat(body: dict[str, Any], fields: _Fields, idempotency_id: str, *, inside: bool) -> GenerateRequest:
+    prompt = body.get("messages")
+    if prompt is None and not inside:
+        prompt = body.get("prompt")
+    elif isinstance(prompt, str):
+        raise BadRequest("messages is not a list")
+    if prompt is None:
+        raise BadRequest("messages is missing" if inside else "the line has neither body nor messages nor prompt")
+    extra = {key: value for key, value in body.items() if key not in _UNDERSTOOD and key not in _PROMPT}
+    return GenerateRequest(
+        messages=as_messages(prompt),
+        max_tokens=fields.max_tokens if fields.max_completion_tokens is None else fields.max_completion_tokens,
+        temperature=fields.temperature,
+        top_p=fields.top_p,
+        stop=fields.stop,
+        seed=fields.seed,
+        tools=fields.tools,
+        tool_choice=fields.tool_choice,
+        response_format=fields.response_format,
+        reasoning_effort=fields.reasoning_effort,
+        extra=extra or None,
+        idempotency_id=idempotency_id,
+    )
+
+
+def _embeddings(body: dict[str, Any], idempotency_id: str) -> GenerateRequest:
+    given = body.get("input")
+    inputs = [given] if isinstance(given, str) else given
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(text, str) for text in inputs):
+        raise BadRequest("input must be a text or a list of texts")
+    extra = {key: value for key, value in body.items() if key not in _EMBEDDINGS}
+    return GenerateRequest(inputs=inputs, extra=extra or None, idempotency_id=idempotency_id)
