@@ -28,6 +28,7 @@ _URL_VARIABLES = {
     "anthropic": "ANTHROPIC_BASE_URL",
     "gemini": "GOOGLE_GEMINI_BASE_URL",
 }
+_LARGEST = 1 << 22
 _TABLES = ("cluster", "gateway", "defaults", "deployment")
 
 
@@ -168,11 +169,14 @@ def world_readable(path: str | Path) -> bool:
 def _read(path: Path) -> str:
     name = printable(str(path))
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
     except FileNotFoundError:
         raise ConfigError(f"{name}: there is no such file; `spillway init` writes one") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or 'not a path'}") from None
+    if len(content) > _LARGEST:
+        raise ConfigError(f"{name}: the file is larger than {_LARGEST:,} bytes")
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -300,7 +300,7 @@ def test_a_missing_file_says_how_to_get_one(tmp_path, monkeypatch):
         load("nothing.toml")
 
 
-@pytest.mark.parametrize("path", ["folder", "nul\0byte"])
+@pytest.mark.parametrize("path", ["folder", "nul\0byte", "/dev/zero"])
 def test_what_is_no_file_is_one_line(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
