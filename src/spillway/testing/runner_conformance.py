@@ -37,7 +37,6 @@ from spillway.core.request import GenerateRequest
 
 DEADLINE_S = 60.0
 CANCEL_S = 0.1
-"""Within so many seconds of a cancellation the provider has seen the client leave."""
 
 
 class RunnerSubject(msgspec.Struct, frozen=True):
@@ -171,9 +170,8 @@ async def reports_usage_once(subject: RunnerSubject) -> None:
 async def tells_when_the_body_is_sent(subject: RunnerSubject) -> None:
     """`on_sent` is called once for a request that was sent, refused ones included."""
     async with _running(subject) as runner:
-        for fault in (None, "500", "insufficient-quota"):
-            if fault not in subject.skip:
-                _equal((await ask(runner, fault=fault)).sent, 1, f"calls of on_sent with fault {fault}")
+        for fault in (None, "500"):
+            _equal((await ask(runner, fault=fault)).sent, 1, f"calls of on_sent with fault {fault}")
 
 
 async def names_the_request(subject: RunnerSubject) -> None:
@@ -286,7 +284,7 @@ async def reads_a_drip(subject: RunnerSubject) -> None:
 
 
 async def leaves_at_once_when_cancelled(subject: RunnerSubject) -> None:
-    """A cancelled request closes its connection within 100 ms: before the head, inside a body, inside a stream."""
+    """A cancelled request closes its connection within `CANCEL_S`: before the head, inside a body, inside a stream."""
     async with _running(subject) as runner:
         for stream, fault in (
             (False, "stall-before-headers"),
@@ -352,7 +350,6 @@ RUNNER_CHECKS: tuple[Check, ...] = (
     reads_a_drip,
     leaves_at_once_when_cancelled,
 )
-"""All checks."""
 
 
 @contextlib.asynccontextmanager
@@ -382,9 +379,8 @@ async def _until(met: Callable[[], bool], what: str, within_s: float = 5.0) -> N
 
 
 def _matches(error: InferenceError | None, expected: Expected, what: str) -> None:
-    _require(type(error) is expected.kind, f"{what}: {error!r} is not {expected.kind.__name__}")
-    if error is None:
-        return
+    if error is None or type(error) is not expected.kind:
+        raise AssertionError(f"{what}: {error!r} is not {expected.kind.__name__}")
     _equal(error.retryable, expected.retryable, f"{what}: retryable")
     _equal(error.counts_as_circuit_failure, expected.counts, f"{what}: counts_as_circuit_failure")
     _require(error.provider is not None, f"{what}: the error names no provider")
