@@ -128,6 +128,20 @@ def test_spend_counts_for_the_whole_window_and_at_most_a_sub_slot_more(key, wind
     assert book.snapshot().windows[0].committed_pico == 0
 
 
+def test_a_long_pause_forgets_what_was_on_its_last_sub_slot():
+    clock = ManualClock(100 * HOUR)
+    book = hourly(1, clock)
+    spend(book, 1)
+    clock.advance(HOUR)
+    with pytest.raises(BudgetExceeded):
+        book.check()
+    clock.advance(HOUR + 60)
+    assert book.snapshot().windows[0].committed_pico == 0
+    spend(book, 1)
+    clock.advance(1000 * DAY)
+    assert book.snapshot().windows[0].committed_pico == 0
+
+
 def test_the_window_rolls_no_two_hours_share_a_cap():
     clock = ManualClock(7 * HOUR - 1)
     book = hourly(1, clock)

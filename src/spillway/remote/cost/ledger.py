@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-import msgspec
-
 from spillway.core.errors import BudgetExceeded, ConfigError
 from spillway.remote.cost.money import pico_to_usd, usd_to_pico
+from spillway.remote.cost.snapshot import LedgerSnapshot, WindowSnapshot
 from spillway.remote.cost.window import SpendWindow
 
 if TYPE_CHECKING:
@@ -28,40 +27,6 @@ WINDOWS = (
     ("month", 21_600.0, 120),
 )
 """Name, seconds of a sub-slot, sub-slots: 1 h by the minute, 24 h by 15 minutes, 30 d by 6 hours."""
-
-
-class WindowSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One cap and what counts against it.
-
-    Attributes:
-        frees_in_s: seconds until some of what is committed leaves the window; None when nothing is.
-    """
-
-    name: str
-    cap_pico: int
-    committed_pico: int
-    frees_in_s: float | None
-
-
-class LedgerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a ledger; money in pico-USD.
-
-    Attributes:
-        spent_pico: everything settled and charged since it was made.
-        reserved_pico: what open reservations hold.
-        requests: settled reservations.
-        open: open reservations.
-        overruns: settlements above what had been reserved, by `overrun_pico` in all.
-    """
-
-    spent_pico: int
-    reserved_pico: int
-    requests: int
-    open: int
-    overruns: int
-    overrun_pico: int
-    on_exceeded: str
-    windows: tuple[WindowSnapshot, ...]
 
 
 class Reservation:
