@@ -208,7 +208,7 @@ def _table(reader: Reader, document: Mapping[str, Any], key: str) -> dict[str, A
 def _deployments(reader: Reader, document: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[Deployment | None]:
     deployed = DeploymentReader(reader, defaults)
     tables = document.get("deployment", [])
-    if isinstance(tables, dict) or not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+    if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
         reader.problems.add("deployment: must be tables, each written [[deployment]]", (), "deployment")
         return []
     if not tables:

@@ -1,6 +1,7 @@
 """Nonsense in a project file is refused in one line, or means something; nothing else ever comes out."""
 
 import re
+import tomllib
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -75,6 +76,7 @@ def refused_in_one_line_or_fine(path, text):
         assert str(error) == problems[0]
     else:
         assert not problems
+        assert len(project.deployments) == len(tomllib.loads(path.read_text())["deployment"])
     return problems
 
 
