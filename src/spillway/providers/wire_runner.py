@@ -125,10 +125,11 @@ class WireRunner:
         session = self._session or await self._open()
         embeds = request.inputs is not None
         stream = batch.stream and not embeds
-        url, body = wire.encode(request, stream=stream)
-        lease = session.snapshot.acquire()
+        lease: SessionSnapshot | None = None
         response: HttpResponse | None = None
         try:
+            url, body = wire.encode(request, stream=stream)
+            lease = session.snapshot.acquire()
             headers: Mapping[str, str] = lease.prepared
             if request.extra_headers:
                 headers = merged_headers(headers, request.extra_headers, wire.kind, kind=Headers)
@@ -148,7 +149,7 @@ class WireRunner:
             kind = received.get("content-type", "")
             if stream and "text/event-stream" in kind.lower():
                 answer = StreamedAnswer(wire.kind, response, lease, wire.open_stream(), request_id, limits)
-                response = lease = None  # type: ignore[assignment] # they are the answer's now
+                response = lease = None  # they are the answer's now
                 return answer
             if "text/event-stream" in kind.lower():
                 raise ServerError(

@@ -9,10 +9,10 @@ import traceback
 
 import pytest
 
+import spillway
 from spillway.core.errors import (
     BadRequest,
     ContentFiltered,
-    InferenceError,
     NetworkError,
     QuotaExhausted,
     RateLimited,
@@ -379,5 +379,11 @@ async def test_a_blocked_prompt_of_a_stream_is_content_filtered():
 async def test_a_request_that_can_not_be_written_costs_nothing():
     async with ByteServer([]) as server, Ours(server) as ours:
         error = await ours.fail(BadRequest, extra={"x": object()})
-        assert isinstance(error, InferenceError)
+        assert error.provider == "openai"
         assert server.conversations == []
+
+
+async def test_the_user_agent_is_this_version():
+    async with ByteServer([Do.READ, answer(COMPLETION, headers=JSON)]) as server, Ours(server) as ours:
+        await ours.ask()
+        assert head(server.conversations[0])["user-agent"] == f"spillway/{spillway.__version__}"
