@@ -142,6 +142,13 @@ def test_output_is_guessed_until_there_are_enough_answers():
     assert repr(p95) == "<OutputP95 10 tokens of 20 answers>"
 
 
+def test_of_twenty_answers_one_may_be_longer():
+    p95 = OutputP95()
+    for tokens in range(20, 0, -1):
+        p95.record(tokens)
+    assert p95.value == 19
+
+
 def test_output_follows_the_newest_answers():
     p95 = OutputP95()
     for tokens in range(1, 129):

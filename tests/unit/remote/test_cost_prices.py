@@ -89,6 +89,7 @@ def test_all_of_the_input_pays_the_tier_it_reaches():
     )
     assert table.cost(Usage(input_tokens=200_000, output_tokens=1), WHEN) == 200_000 * 3_000_000 + 15_000_000
     assert table.cost(Usage(input_tokens=200_001, output_tokens=2), WHEN) == 200_001 * 6_000_000 + 2 * 22_500_000
+    assert table.cost(Usage(input_tokens=500_000), WHEN) == 500_000 * 6_000_000
     assert table.cost(Usage(input_tokens=500_001), WHEN) == 500_001 * 9_000_000
     # The tier is chosen by the whole input, cached tokens included.
     assert table.cost(Usage(input_tokens=200_001, cached_tokens=200_000), WHEN) == 200_001 * 6_000_000
