@@ -2,8 +2,11 @@
 
 The tenant that was given least goes next: each lane has a mark that grows by the cost of what is taken from it, and the
 lane with the lowest mark is served. This is deficit round robin with an infinitely small quantum, so that a turn costs
-one look at a heap whatever the costs are. A tenant that comes while others wait starts at the lowest mark, behind those
-that have it too, so that no stream of newcomers can keep the others waiting.
+one look at a heap whatever the costs are.
+
+A tenant that comes while others wait starts at the class's clock, which advances with each turn by that turn's cost
+divided by the tenants who wait: at what it would have been given had it waited all along. Starting lower, newcomers
+without end could keep the others waiting for ever.
 """
 
 from __future__ import annotations
@@ -22,13 +25,14 @@ _TOLERATED = 64
 
 
 class Lane:
-    """The requests of one tenant in one class, by sequence number."""
+    """The requests of one tenant in one class, by sequence number; `ready` counts the live ones."""
 
-    __slots__ = ("home", "in_order", "late", "tenant")
+    __slots__ = ("home", "in_order", "late", "ready", "tenant")
 
     def __init__(self, home: PriorityClass, tenant: str) -> None:
         self.home = home
         self.tenant = tenant
+        self.ready = 0
         self.in_order: deque[Entry] = deque()
         self.late: list[Entry] = []  # a heap of those that came to a place ahead of others
 
@@ -77,15 +81,17 @@ class PriorityClass:
     Complexity: O(log n) amortised for each method, `live` excepted.
     """
 
-    __slots__ = ("_lanes", "_ring", "_turns", "ghosts", "owner", "rank", "ready")
+    __slots__ = ("_active", "_clock", "_lanes", "_ring", "_turns", "ghosts", "owner", "rank", "ready")
 
     def __init__(self, owner: object, rank: int) -> None:
         self.owner = owner
         self.rank = rank
         self.ready = 0
         self.ghosts = 0
+        self._active = 0  # lanes in which somebody waits
+        self._clock = 0.0
         self._lanes: dict[str, Lane] = {}
-        self._ring: list[tuple[int, int, Lane]] = []  # a heap of mark, turn, lane; each lane is in it once
+        self._ring: list[tuple[float, int, Lane]] = []  # a heap of mark, turn, lane; each lane is in it once
         self._turns = count()
 
     def add(self, request: PriorityRequest, *, late: bool) -> None:
@@ -102,6 +108,9 @@ class PriorityClass:
         else:
             lane.in_order.append((request.seq, request.stay, request))
         request.lane = lane
+        if lane.ready == 0:
+            self._active += 1
+        lane.ready += 1
         self.ready += 1
 
     def first(self) -> PriorityRequest:
@@ -127,11 +136,12 @@ class PriorityClass:
         else:
             lane.in_order.popleft()
         heapreplace(self._ring, (mark + cost, next(self._turns), lane))
-        self.ready -= 1
+        self._clock += cost / self._active
+        self._count_out(lane)
 
-    def forget(self) -> None:
-        """Account for one that leaves its lane without a turn."""
-        self.ready -= 1
+    def forget(self, lane: Lane) -> None:
+        """Account for one that leaves `lane` without a turn."""
+        self._count_out(lane)
         self.ghosts += 1
         if self.ghosts > self.ready + _TOLERATED:
             self._tidy()
@@ -140,17 +150,24 @@ class PriorityClass:
         """Return all that wait here."""
         return [entry[2] for lane in self._lanes.values() for entry in lane.live()]
 
+    def _count_out(self, lane: Lane) -> None:
+        self.ready -= 1
+        lane.ready -= 1
+        if lane.ready == 0:
+            self._active -= 1
+
     def _new_lane(self, tenant: str) -> Lane:
         if self.ready == 0:
             # Nobody waits, so nobody is owed anything.
             self._lanes.clear()
             self._ring.clear()
             self.ghosts = 0
+            self._clock = 0.0
         elif len(self._lanes) > 2 * self.ready + _TOLERATED:
             self._tidy()
         lane = self._lanes[tenant] = Lane(self, tenant)
-        lowest = self._ring[0][0] if self._ring else 0
-        heappush(self._ring, (lowest, next(self._turns), lane))
+        mark = max(self._clock, self._ring[0][0]) if self._ring else self._clock
+        heappush(self._ring, (mark, next(self._turns), lane))
         return lane
 
     def _tidy(self) -> None:

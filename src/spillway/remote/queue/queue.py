@@ -247,7 +247,7 @@ class RequestQueue:
             _, stay, request = heappop(rising)
             lane = request.lane
             if request.stay == stay and lane is not None:
-                lane.home.forget()
+                lane.home.forget(lane)
                 self._join(request, now, late=True)
         self._wake = min(heap[0][0] if heap else math.inf for heap in (delayed, rising, self._deadlines))
 
@@ -262,7 +262,7 @@ class RequestQueue:
 
     def _withdraw(self, request: PriorityRequest, lane: Lane) -> None:
         if lane is not self._aside:
-            lane.home.forget()
+            lane.home.forget(lane)
         request.lane = None
         request.stay = 0
         self._live -= 1
