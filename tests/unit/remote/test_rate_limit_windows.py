@@ -340,16 +340,16 @@ def test_429s_lower_the_rate_by_factors_and_quiet_raises_it_by_steps():
     assert ceiling(handle) == 70
     handle.throttled(None)
     assert ceiling(handle) == 70, "one answer to requests that were on their way together"
-    clock.advance(1.0)
+    clock.advance(3.0)
     handle.throttled(2.0)
-    assert ceiling(handle) == 49
-    clock.advance(11.999)
-    assert ceiling(handle) == 49
+    assert ceiling(handle) == 52, "one step up to 75, then the cut"
+    clock.advance(3.999)
+    assert ceiling(handle) == 52, "the pause and the first step after it"
     clock.advance(0.001)
-    assert ceiling(handle) == 54
-    clock.advance(90.0)
-    assert ceiling(handle) == 99
-    clock.advance(10.0)
+    assert ceiling(handle) == 57
+    clock.advance(16.0)
+    assert ceiling(handle) == 97
+    clock.advance(2.0)
     assert ceiling(handle) == 100
     clock.advance(8 * 3600.0)
     assert ceiling(handle) == 100
@@ -384,8 +384,8 @@ def test_recovery_is_part_of_the_wait_that_is_named():
     handle.throttled(None)
     for _ in range(70):
         assert take(handle)
-    assert handle.wait_for(ONE) == 10.0
-    clock.advance(10.0)
+    assert handle.wait_for(ONE) == 2.0
+    clock.advance(2.0)
     assert take(handle)
 
 

@@ -54,7 +54,7 @@ class Grant:
             self.permit.release()
             self._money(0)
 
-    def settle(self, usage: Usage | None, cost_pico: int | None) -> None:
+    def settle(self, usage: Usage | None, cost_pico: int | None, *, streamed: bool = False) -> None:
         """Put what it came to in place of what was reserved.
 
         The breaker's verdict is given apart from this, where it is known.
@@ -62,6 +62,7 @@ class Grant:
         Args:
             usage: the tokens that count; None: not known, so the limiter's estimate stands if it was sent.
             cost_pico: what it cost; None: the money stays reserved, for the next attempt.
+            streamed: the output came over time, so it counts from now on instead of from when it was sent.
         """
         if self._over:
             return
@@ -74,6 +75,7 @@ class Grant:
                 usage.input_tokens + usage.output_tokens,
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
+                streamed=streamed,
             )
         permit.release()
         if cost_pico is not None:

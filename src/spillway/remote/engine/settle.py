@@ -32,7 +32,7 @@ def settle_success(
     if usage is None:
         usage = _guess(call, built)
     cost = engine.gates.cost_pico(usage)
-    grant.settle(usage, cost or 0)
+    grant.settle(usage, cost or 0, streamed=call.stream)
     now = engine.clock()
     engine.last_success_at = now
     engine.refused_credential = None
@@ -67,7 +67,7 @@ def settle_failure(
     gates = engine.gates
     usage, cost, estimated = _lost(engine, call, grant, error, built)
     keep = error is not None and not cost
-    grant.settle(usage, None if keep else cost)
+    grant.settle(usage, None if keep else cost, streamed=call.stream)
     if keep:
         call.kept = KeptMoney(gates, grant.reservation, grant.hold, grant.reserved_pico)
     metrics = engine.metrics

@@ -8,16 +8,16 @@ FULL_PERCENT = 100
 FLOOR_PERCENT = 5
 STEP_PERCENT = 5
 _CUT = 0.7
-_STEPS_A_WINDOW = 6
-_SPACINGS_A_WINDOW = 60
+_STEPS_A_WINDOW = 30
+_SPACINGS_A_WINDOW = 20
 _LONGEST_RESET_S = 3600.0
 
 
 class Throttle:
     """The share of the limits in use, and the pause a provider asked for.
 
-    A 429 lowers the share to 0.7 of itself, not below 5 %; it grows by 5 % of the limit each sixth of a window (10 s)
-    without another. All 429s of one pause, or of one 60th of a window, count once: they were under way already.
+    A 429 lowers the share to 0.7 of itself, not below 5 %; it grows by 5 % of the limit each 30th of a window (2 s)
+    without another. All 429s of one pause, or of one 20th of a window (3 s), count once: they were under way already.
 
     Invariants: 5 <= percent <= 100; `blocked_until` never moves back.
     """
