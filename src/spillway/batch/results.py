@@ -33,7 +33,7 @@ _decoder = msgspec.json.Decoder(Written)
 def answer_line(number: int, custom_id: str, tokens: Tokens, model: str) -> bytes:
     """Return the output line of an answer, an OpenAI chat completion.
 
-    Nothing in it depends on when or by which process it was written: its id is made of the line's number, `created` is 0.
+    Nothing in it depends on when or by which process it was written: its id is the line's, and `created` is 0.
     """
     message: dict[str, Any] = {
         "role": "assistant",

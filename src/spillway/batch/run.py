@@ -13,60 +13,31 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-
-import msgspec
 
 from spillway.batch.board import Board, under_way
 from spillway.batch.files import FileTroubleError, Syncer
+from spillway.batch.intake import Intake
 from spillway.batch.lane import Item, Lane
 from spillway.batch.ledger import InThread, Ledger
-from spillway.batch.lines import BadLine, Line, parse_line, read_id
+from spillway.batch.lines import BadLine
 from spillway.batch.opening import check_output, take_up
+from spillway.batch.options import RunOptions
 from spillway.batch.results import answer_line, error_line, failure_line
-from spillway.batch.seen import IdSet
-from spillway.batch.source import LONGEST_LINE, Fingerprint, Source
+from spillway.batch.source import Fingerprint, Source
 from spillway.batch.spend import LineGate, RunBudget
 from spillway.batch.summary import Ending, RunSummary
-from spillway.batch.targets import Targets
+from spillway.batch.targets import Target, Targets
 from spillway.batch.verdict import Fail, Failures, Stop
 from spillway.core.clock import sleep
-from spillway.core.errors import BadRequest, ConfigError, InferenceError
+from spillway.core.errors import ConfigError, InferenceError
 from spillway.core.options import Deployment
 from spillway.core.ports import RunnerFactory
-from spillway.core.priority import Priority
 from spillway.remote.cost import pico_to_usd, usd_to_pico
 from spillway.remote.engine import Observer
 from spillway.runtime.cluster import Cluster
 
-DEFAULT_GIVE_UP_S = 1800.0
 _TICK_S = 1.0
 _SLICE = 256
-
-
-class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run goes; the names are those of the command line.
-
-    Attributes:
-        input: path of the input, `-` for standard input.
-        deployment: overrides what lines name.
-        concurrency: lines under way at once, also for each deployment instead of its `serving.max_concurrent`.
-        max_cost_usd: never spent more than, earlier processes of the run included.
-        give_up_after_s: stop when nothing has succeeded for so long.
-        limit: send the first so many lines only.
-    """
-
-    input: str
-    output: Path
-    deployment: str | None = None
-    resume: bool = False
-    retry_failed: bool = False
-    ordered: bool = False
-    concurrency: int | None = None
-    max_cost_usd: float | None = None
-    give_up_after_s: float = DEFAULT_GIVE_UP_S
-    priority: Priority = Priority.NORMAL
-    limit: int | None = None
 
 
 class Run:
@@ -95,10 +66,11 @@ class Run:
         sync: Syncer = os.fsync,
         in_thread: InThread = asyncio.to_thread,
     ) -> None:
-        if options.concurrency is not None:
-            deployments = [_with_workers(d, options.concurrency) for d in deployments]
+        deployments = [options.widen(d) for d in deployments]
         self.options = options
         self.targets = Targets(deployments, options.deployment)
+        self.board = Board(lambda number: self._ledger.fail(number))
+        self.cluster = Cluster(deployments, runners=runners, environ=environ, observers=[self.board, *observers])
         check_output(options.output, resume=options.resume)
         self._source = Source(options.input, options.output.parent)
         try:
@@ -115,11 +87,9 @@ class Run:
             self._source.close()
             raise
         self._ledger = Ledger(output, sidecar, self._past, on_trouble=self._disk_trouble, in_thread=in_thread)
+        self._intake = Intake(self.about, self.targets)
         cap = options.max_cost_usd
         self.budget = RunBudget(None if cap is None else usd_to_pico(cap), paid_pico=self._past.paid_pico)
-        self.board = Board(self._ledger.fail)
-        self.cluster = Cluster(deployments, runners=runners, environ=environ, observers=[self.board, *observers])
-        self._ids = IdSet(self.about.requests)
         self.outcomes: Counter[str] = Counter(self._past.outcomes)
         self._before = self._past.outcomes.total()
         self.lanes: dict[str, Lane] = {}
@@ -223,15 +193,14 @@ class Run:
         for taken, (number, raw) in enumerate(self._source.lines(self.about)):
             if taken == self.total:
                 break
-            if self._past.is_done(number):
-                if raw is not None:
-                    self._ids.add(read_id(raw, number))
+            if not self._past.is_done(number):
+                await self._wait_for_room()
+                self._take(number, raw)
+            else:
+                self._intake.pass_over(number, raw)
                 if self._past.is_parked(number):
                     await self._wait_for_room()
                     self._ledger.expect(number)
-            else:
-                await self._wait_for_room()
-                self._take(number, raw)
             if taken % _SLICE == 0:
                 await sleep(0)
         self._read_all = True
@@ -249,36 +218,23 @@ class Run:
         """Start a line on its way, or write at once what is wrong with it."""
         self._outstanding += 1
         self._ledger.expect(number)
-        line: Line | BadLine
-        if raw is None:
-            message = f"the line is longer than {LONGEST_LINE // 2**20} MiB"
-            line = BadLine(number=number, custom_id=str(number), message=message)
-        else:
-            line = parse_line(raw, number, run=self.about.digest[:16])
-        if not self._ids.add(line.custom_id):
-            line = BadLine(number=number, custom_id=line.custom_id, message="an earlier line has the same id")
-        if isinstance(line, Line):
-            try:
-                lane = self._lane(line)
-            except BadRequest as error:
-                line = BadLine(number=number, custom_id=line.custom_id, message=error.message)
-            else:
-                failures = Failures(self._past.failures.pop(number, 0), asyncio.get_running_loop().time())
-                lane.push(Item(line, LineGate(number, self.budget, self._ledger), failures))
-                self._fill(lane)
-                return
-        self._write(number, error_line(number, line.custom_id, "bad_request", line.message), "bad_request", 0)
+        found = self._intake.read(number, raw)
+        if isinstance(found, BadLine):
+            self._write(number, error_line(number, found.custom_id, "bad_request", found.message), "bad_request", 0)
+            return
+        line, target = found
+        failures = Failures(self._past.failures.pop(number, 0), asyncio.get_running_loop().time())
+        lane = self._lane(target)
+        lane.push(Item(line, LineGate(number, self.budget, self._ledger), failures))
+        self._fill(lane)
 
-    def _lane(self, line: Line) -> Lane:
-        if line.request.inputs is not None:
-            raise BadRequest("embeddings are not answered by `run` yet")
-        target = self.targets.resolve(line.model)
+    def _lane(self, target: Target) -> Lane:
         lane = self.lanes.get(target.name)
         if lane is None:
             lane = self.lanes[target.name] = Lane(target, asyncio.get_running_loop(), self._wake)
             for name in target.route:
-                deployed = self.cluster.deployment(name)
-                self._unlisten.append(deployed.circuit_breaker().on_room(lane.hurry))
+                breaker = self.cluster.deployment(name).circuit_breaker()
+                self._unlisten.append(breaker.on_room(lane.hurry))
         return lane
 
     # Sending.
@@ -411,10 +367,10 @@ class Run:
         while True:
             left = self.last_success_at + patience - clock()
             if left <= 0:
-                reasons = ", ".join(
+                reasons = [
                     f"{lane.target.name}: {lane.pace.reason}" for lane in self.lanes.values() if lane.pace.reason
-                )
-                why = f" ({reasons})" if reasons else ""
+                ]
+                why = f" ({', '.join(reasons)})" if reasons else ""
                 self.stop(Ending.GAVE_UP, f"nothing has succeeded for {patience:g} s{why}")
                 return
             await sleep(min(left, _TICK_S))
@@ -440,11 +396,6 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.outcomes.total()}/{self.total} under way {self._active} {self._ending or 'going on'}>"
-
-
-def _with_workers(deployment: Deployment, workers: int) -> Deployment:
-    serving = msgspec.structs.replace(deployment.serving, max_concurrent=workers)
-    return msgspec.structs.replace(deployment, serving=serving)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
