@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spillway.core.clock import wall_now
 from spillway.core.errors import BadRequest, BudgetExceeded, InferenceError
-from spillway.remote.cost import pico_to_usd
+from spillway.remote.cost import output_bound, pico_to_usd
 from spillway.remote.engine.grant import Grant
 from spillway.remote.rate_limit import AcquirePermit
 
@@ -164,8 +164,7 @@ class Gates:
         """Return the most an attempt of `call` can cost in pico-USD, or None when the price is unknown."""
         if self.prices is None:
             return None
-        out = call.request.max_tokens
-        return self.prices.estimate(call.input_bound, self.output_limit if out is None else out, wall_now())
+        return self.prices.estimate(call.input_bound, output_bound(call.request, self.output_limit), wall_now())
 
     def cost_pico(self, usage: Usage) -> int | None:
         """Return what `usage` costs in pico-USD, or None when the price is unknown."""

@@ -39,8 +39,9 @@ class Throttle:
             self.blocked_until = max(self.blocked_until, now + retry_after)
         if now >= self._next_cut:
             self.percent = max(FLOOR_PERCENT, int(self.percent * _CUT))
+            self._next_cut = now + self._spacing_s
         quiet_from = max(now, self.blocked_until)
-        self._next_cut = max(self.blocked_until, now + self._spacing_s)
+        self._next_cut = max(self.blocked_until, self._next_cut)
         self.grows_at = quiet_from + self._step_s
 
     def grow(self, now: float) -> None:
