@@ -2,12 +2,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo check check-long bench format api lock clean
+.PHONY: demo check check-long browser bench format api lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/spillway demo
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -15,7 +15,11 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest
 
-check-long: $(VENV)/.dev
+# The report is tested in a real browser.
+browser:
+	@command -v chromium >/dev/null || (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium) >/dev/null
+
+check-long: $(VENV)/.dev browser
 	SPILLWAY_LONG=1 $(BIN)/pytest -m long --timeout 1800
 
 bench: $(VENV)/.dev
