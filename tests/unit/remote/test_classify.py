@@ -217,7 +217,7 @@ RETRY_INFO = json.dumps(
         (
             {
                 "anthropic-ratelimit-tokens-remaining": "0",
-                "anthropic-ratelimit-tokens-reset": "2023-09-29T16:00:00Z",
+                "anthropic-ratelimit-tokens-reset": "2023-09-29T16:00:00",
             },
             None,
             0.0,
@@ -245,7 +245,7 @@ def test_a_date_counts_from_the_servers_own_clock():
     ("headers", "said"),
     [
         ({"x-should-retry": "false"}, False),
-        ({"X-Should-Retry": " TRUE "}, True),
+        ({"date": "x", "X-Should-Retry": " TRUE "}, True),
         ({"x-should-retry": "maybe"}, None),
         ({}, None),
     ],
@@ -441,6 +441,8 @@ def test_a_quota_that_is_used_up_names_no_short_wait():
         ('{"detail": "Not Found"}', "Not Found"),
         ('{"message": "top"}', "top"),
         ("plain text", "plain text"),
+        (err(message="odd", details=[7, {"violations": [7]}, {"violations": 7}], innererror=7), "odd"),
+        (err(message="odd", details=7, provider_specific_fields=[]), "odd"),
         ("\ufeff" + err(message="with a mark"), "with a mark"),
         (err(message=""), "HTTP 503 without a message"),
         (err(message=7), "7"),

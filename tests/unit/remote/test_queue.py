@@ -398,6 +398,8 @@ def test_ten_thousand_waiting_cost_little_memory():
         {"not_before": 1e9},
         {"deadline": 1e9},
         {"priority": BACKGROUND, "deadline": 1e9},
+        {"priority": CRITICAL},
+        {"priority": CRITICAL, "tenant": "one"},
     ],
 )
 def test_those_who_left_leave_nothing_behind(options):
@@ -405,7 +407,7 @@ def test_those_who_left_leave_nothing_behind(options):
 
     def churn(rounds):
         for n in range(rounds):
-            one = request(n, tenant=str(n), **options)
+            one = request(n, **{"tenant": str(n), **options})
             queue.push(one, 1.0)
             assert queue.peek(1.0).payload == "head"
             queue.cancel(one)

@@ -137,24 +137,24 @@ class PriorityClass:
             lane.in_order.popleft()
         heapreplace(self._ring, (mark + cost, next(self._turns), lane))
         self._clock += cost / self._active
-        self._count_out(lane)
-
-    def forget(self, lane: Lane) -> None:
-        """Account for one that leaves `lane` without a turn."""
-        self._count_out(lane)
-        self.ghosts += 1
-        if self.ghosts > self.ready + _TOLERATED:
-            self._tidy()
-
-    def live(self) -> list[PriorityRequest]:
-        """Return all that wait here."""
-        return [entry[2] for lane in self._lanes.values() for entry in lane.live()]
-
-    def _count_out(self, lane: Lane) -> None:
         self.ready -= 1
         lane.ready -= 1
         if lane.ready == 0:
             self._active -= 1
+
+    def forget(self, lane: Lane) -> None:
+        """Account for one that leaves `lane` without a turn."""
+        self.ready -= 1
+        lane.ready -= 1
+        if lane.ready == 0:
+            self._active -= 1
+        self.ghosts += 1
+        if self.ghosts > self.ready + _TOLERATED:
+            self._tidy()
+
+    def live(self) -> list[tuple[PriorityRequest, Lane]]:
+        """Return all that wait here, each with its lane."""
+        return [(entry[2], lane) for lane in self._lanes.values() for entry in lane.live()]
 
     def _new_lane(self, tenant: str) -> Lane:
         if self.ready == 0:
@@ -163,8 +163,6 @@ class PriorityClass:
             self._ring.clear()
             self.ghosts = 0
             self._clock = 0.0
-        elif len(self._lanes) > 2 * self.ready + _TOLERATED:
-            self._tidy()
         lane = self._lanes[tenant] = Lane(self, tenant)
         mark = max(self._clock, self._ring[0][0]) if self._ring else self._clock
         heappush(self._ring, (mark, next(self._turns), lane))

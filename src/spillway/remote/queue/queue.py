@@ -278,12 +278,12 @@ class RequestQueue:
 
     def _drain(self) -> list[PriorityRequest]:
         waiting = [r for _, stay, r in self._delayed if r.stay == stay and r.lane is self._aside]
-        for cls in self._classes:
-            waiting += cls.live()
         for request in waiting:
-            lane = request.lane
-            if lane is not None:
+            self._withdraw(request, self._aside)
+        for cls in self._classes:
+            for request, lane in cls.live():
                 self._withdraw(request, lane)
+                waiting.append(request)
         for heap in (self._delayed, self._rising, self._deadlines):
             heap.clear()
         self._wake = math.inf
