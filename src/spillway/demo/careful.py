@@ -14,7 +14,7 @@ _ASKED_AGAIN = 8
 
 
 async def run_careful(cluster: spillway.Cluster, asks: Iterable[Ask], progress: Callable[[Outcome], None]) -> Outcome:
-    """Send every prompt; ask again when a stream broke after its first words, or when all circuits are open."""
+    """Send every prompt; ask again when a stream broke after its first words, or when nobody can answer yet."""
     outcome = Outcome()
 
     async def one(ask: Ask) -> None:
@@ -34,8 +34,9 @@ async def _insist(cluster: spillway.Cluster, ask: Ask) -> str:
     for left in reversed(range(_ASKED_AGAIN)):
         try:
             return await _answer(cluster, ask)
-        except (spillway.StreamInterrupted, spillway.CircuitOpen) as error:
-            if not left:
+        except spillway.InferenceError as error:
+            broken = isinstance(error, spillway.StreamInterrupted)
+            if not left or not (broken or error.falls_back):
                 raise
             await sleep(error.retry_after or 0.0)
     raise AssertionError("unreachable")

@@ -115,6 +115,8 @@ def show(found: Show) -> bool:
     for name, events in found.breakers.items():
         console.print(screen.breaker_line(name, found.began, events, found.ended))
     console.print()
+    for number, code in sorted(found.ours.failed.items()):
+        console.print(f"prompt {number} failed: {code}")
     once = found.our_verdict.once
     console.print(f"{once} of {scene.PROMPTS} prompts answered exactly once", style="bold")
     return once == scene.PROMPTS
