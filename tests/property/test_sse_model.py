@@ -70,6 +70,7 @@ def test_any_bytes_at_any_cuts_are_what_the_standard_says(stream, cuts):
 
 
 @settings(max_examples=300, deadline=None)
+@example(b"\xef\xbb\xbf", [], False, 1)
 @given(streams, st.lists(st.integers(0, 1000), max_size=8), st.booleans(), st.integers(1, 40))
 def test_both_doors_and_all_cuts_agree_under_every_option(stream, cuts, dataless, limit):
     def run(pieces, door):

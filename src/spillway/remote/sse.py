@@ -147,6 +147,8 @@ class SseDecoder:
     def _take(self, data: bytes, out: list[Any], *, text: bool) -> None:
         if not self._begun:
             data = self._without_bom(data)
+            if not self._begun:
+                return
         if self._skip_lf and data:
             self._skip_lf = False
             if data[0] == _LF:
