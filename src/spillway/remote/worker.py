@@ -22,28 +22,28 @@ single flight, and one more attempt that is no retry and keeps its slot.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from spillway.core.actor import Actor
 from spillway.core.errors import CircuitOpen, InferenceError, RateLimited, ServerError, Timeout, Unauthorized
 from spillway.core.ports import ExecuteBatch
-from spillway.core.reply import Tokens, TokensBuilder
+from spillway.core.reply import TokenChunk, Tokens, TokensBuilder
 from spillway.remote.cost import pico_to_usd
 from spillway.remote.engine.actor import Resize
-from spillway.remote.engine.ending import close_books, timeout_error
+from spillway.remote.engine.detour import Detour, Target
+from spillway.remote.engine.ending import SHUTTING_DOWN, close_books, cut_short, out_of_time
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.settle import settle_failure, settle_success
 from spillway.remote.engine.slot import WorkerSlot
 from spillway.remote.engine.stream import LiveStream
-from spillway.remote.retry import Attempt, Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from spillway.core.ports import RunHandle
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
-    from spillway.remote.retry import RetryEngine
 
 __all__ = ["LiveStream", "RemoteWorkerActor", "Target", "WorkerMsg", "WorkerSlot", "answer"]
 
@@ -69,32 +69,6 @@ class RemoteWorkerActor(Actor[WorkerMsg]):
         return [slot for slot in self._engine.slots() if slot.pool == self._pool]
 
 
-class Target(Protocol):
-    """One stop of a route: a deployment, or the members of a group."""
-
-    @property
-    def name(self) -> str:
-        """What was asked for."""
-        ...
-
-    @property
-    def retry(self) -> RetryEngine:
-        """The retry engine that counts over all members."""
-        ...
-
-    def pick(self, avoid: Collection[Engine]) -> Engine:
-        """Return the member to ask now: healthy before not, then by weight and least load."""
-        ...
-
-    def other(self, avoid: Collection[Engine]) -> Engine | None:
-        """Return a healthy member that is not among `avoid`, or None."""
-        ...
-
-    def healthy(self) -> bool:
-        """Whether some member would take a request now."""
-        ...
-
-
 async def answer(call: Call, route: Sequence[Target]) -> Tokens | LiveStream:
     """Bring `call` to its answer: whole, or as a stream at its commit point.
 
@@ -107,102 +81,91 @@ async def answer(call: Call, route: Sequence[Target]) -> Tokens | LiveStream:
 
     Cancellation: cancels the request; slot, permit, ticket, money and socket are given back before it is raised.
     """
-    task = asyncio.current_task()
-    call.watch.attend(task)
+    watch = call.watch
+    watch.attend(asyncio.current_task())
     asked = route[0]
-    engine = asked.pick(())
-    engine.metrics.accepted += 1
+    call.engine = asked.pick(())
+    call.engine.metrics.accepted += 1
     outcome = "cancelled"
     result: Tokens | LiveStream | None = None
     stop = 0
     try:
         while True:
-            later = route[stop + 1 :]
             try:
-                result, engine = await _ask_in_time(call, route[stop], engine, later)
+                result = await _ask_in_time(call, route[stop], route[stop + 1 :])
             except InferenceError as error:
-                outcome = error.code
-                if not later or not _falls_back(call, error, route[stop]):
-                    raise _final(call, error) from _cause(call, error)
+                # What falls back beside refusals and trouble is for the asked deployment to say.
+                ruling = call.tried[0] if stop else call.engine
+                if stop + 1 == len(route) or not _falls_back(call, error, ruling):
+                    final, cause = _conclude(call, error)
+                    outcome = final.code
+                    raise final from cause
                 stop += 1
-                engine = route[stop].pick(())
+                call.charged = None
+                call.let_money_go()
+                call.engine = route[stop].pick(call.tried)
                 continue
             outcome = "ok"
             return result
     finally:
         call.let_money_go()
-        call.watch.leave()
+        watch.leave()
         if not isinstance(result, LiveStream):
-            call.watch.stop()
-            close_books(call, asked.name, engine, outcome, fell_back=stop > 0)
+            watch.stop()
+            close_books(call, asked.name, call.engine, outcome, fell_back=stop > 0)
         else:
             result.asked = asked.name
             result.fell_back = stop > 0
 
 
-async def _ask_in_time(
-    call: Call, target: Target, engine: Engine, later: Sequence[Target]
-) -> tuple[Tokens | LiveStream, Engine]:
-    """Ask one target; what the deadline interrupts between two attempts ends in Timeout as well."""
+async def _ask_in_time(call: Call, target: Target, later: Sequence[Target]) -> Tokens | LiveStream:
+    """Ask one target; what is cut short between two attempts ends in an InferenceError as well."""
     try:
-        return await _ask(call, target, engine, later)
+        return await _ask(call, target, later)
     except asyncio.CancelledError:
-        if not call.watch.absorbs():
+        watch = call.watch
+        if not watch.absorbs():
             raise
-        raise timeout_error(call, engine, "deadline", sent=False) from call.last_error
+        reason, watch.fired = watch.fired, None
+        engine = call.engine
+        raise (
+            engine.refusal(SHUTTING_DOWN) if reason == SHUTTING_DOWN else out_of_time(call, engine)
+        ) from call.last_error
 
 
-async def _ask(
-    call: Call, target: Target, engine: Engine, later: Sequence[Target]
-) -> tuple[Tokens | LiveStream, Engine]:
+async def _ask(call: Call, target: Target, later: Sequence[Target]) -> Tokens | LiveStream:
     """Ask one target until it answers, its retries are spent, or it refuses."""
-    tried: list[Engine] = []
-    failures = 0
-    not_before = 0.0
-    returning = False
+    detour: Detour | None = None
     while True:
+        engine = call.engine
         try:
-            grant = None
             if later and call.may_shift_early and call.may_fall_back:
                 _shift_early(call, engine, later)
-            if not returning:
+            grant = None
+            if detour is None or detour.fresh:
                 if engine.credential_recheck_due():
-                    await _recheck_credential(engine)
+                    await _recheck_credential(call, engine)
                 grant = engine.try_admit(call)
             if grant is None:
-                grant = await engine.wait_for_grant(call, not_before=not_before, returning=returning)
+                if detour is None or detour.fresh:
+                    grant = await engine.wait_for_grant(call)
+                else:
+                    grant = await engine.wait_for_grant(call, not_before=detour.not_before, returning=True)
         except InferenceError as refusal:
             engine.metrics.refused += 1
-            tried.append(engine)
-            other = target.other(tried) if refusal.falls_back and not refusal.final else None
-            if other is None:
-                raise
-            call.history.append((engine.name, refusal.code, 0.0))
-            call.let_money_go()
-            engine, returning = other, False
+            detour = detour or Detour(call, target, later)
+            detour.after_refusal(call, engine, refusal)
             continue
         try:
-            return await _in_slot(call, engine, grant), engine
+            result = await _in_slot(call, engine, grant)
         except InferenceError as error:
-            previous, call.last_error = call.last_error, error
-            if previous is not None:
-                error.__cause__ = previous
-            decision = target.retry.decide(Attempt(failures), error)
-            if not isinstance(decision, Retry) or not engine.gates.quota.try_take(error):
-                raise
-            failures += 1
-            call.retries += 1
-            engine.metrics.retried += 1
-            tried.append(engine)
-            other = target.other(tried) or target.other((engine,))
-            if other is not None:
-                call.let_money_go()
-                engine, returning, not_before = other, False, 0.0
-                continue
-            not_before = engine.clock() + decision.after
-            if not_before >= call.deadline or _should_move_on(call, engine, decision.after, later):
-                raise
-            returning = True
+            detour = detour or Detour(call, target, later)
+            detour.after_failure(call, engine, error)
+            continue
+        if result is not None:
+            return result
+        detour = detour or Detour(call, target, later)
+        detour.back_in_line()
 
 
 def _shift_early(call: Call, engine: Engine, later: Sequence[Target]) -> None:
@@ -213,43 +176,28 @@ def _shift_early(call: Call, engine: Engine, later: Sequence[Target]) -> None:
     if wait <= engine.deployment.fallback_after_s:
         return
     if engine.gates.breaker.would_admit():
-        raise RateLimited(
-            f"the predicted wait is {wait:.1f} s",
-            provider=engine.kind,
-            deployment=engine.name,
-            reason="predicted_wait",
-            retry_after=wait,
-        )
-    raise CircuitOpen("the circuit is open", provider=engine.kind, deployment=engine.name, retry_after=wait)
+        raise RateLimited(f"the predicted wait is {wait:.1f} s", reason="predicted_wait", retry_after=wait)
+    raise CircuitOpen("the circuit is open", retry_after=wait)
 
 
-def _should_move_on(call: Call, engine: Engine, wait: float, later: Sequence[Target]) -> bool:
-    return (
-        call.may_fall_back
-        and call.may_shift_early
-        and wait > engine.deployment.fallback_after_s
-        and any(target.healthy() for target in later)
-    )
+async def _in_slot(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStream | None:
+    """Run the attempt in its slot, and once more after a rebuild if the provider refused the credential.
 
-
-async def _in_slot(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStream:
-    """Run the attempt in its slot, and once more after a rebuild if the provider refused the credential."""
+    None: the session was rebuilt, and the second attempt must wait for its permit or its money, in its old place.
+    """
     slot = grant.slot
     slot_passed_on = False
     try:
         try:
             result = await _attempt(call, engine, grant)
         except Unauthorized as error:
-            if error.reason == "rebuild_failed" or not await _renew(call, engine, slot, error):
+            if call.renewed or not await _renew(call, engine, slot, error):
                 raise
-            permit = engine.gates.permit_for(call)
-            wait = engine.gates.limiter.wait_for(permit)
-            if wait > 0:
-                raise
-            again = engine.gates.reserve(call, slot)
-            if not isinstance(again, Grant):
-                raise
-            call.last_error = error
+            call.renewed = True
+            call.failed(error)
+            again = _reserve_again(call, engine, slot)
+            if again is None:
+                return None
             result = await _attempt(call, engine, again)
         slot_passed_on = isinstance(result, LiveStream)
         return result
@@ -258,24 +206,34 @@ async def _in_slot(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStr
             engine.give_back(slot)
 
 
+def _reserve_again(call: Call, engine: Engine, slot: WorkerSlot) -> Grant | None:
+    try:
+        again = engine.gates.reserve(call, slot)
+    except InferenceError:
+        # It will be refused in the same words where refusals are dealt with.
+        return None
+    return again if isinstance(again, Grant) else None
+
+
 async def _renew(call: Call, engine: Engine, slot: WorkerSlot, error: Unauthorized) -> bool:
     """Have the session rebuilt for a refused credential; False: there is no other credential."""
-    call.watch.attend(asyncio.current_task())
-    try:
-        await slot.runner.rebuild_session(error)
-    except InferenceError:
-        engine.note_refused_credential(error)
-        return False
-    return True
+    call.watch.guard(call.deadline, "deadline")
+    if error.reason != "rebuild_failed":
+        with suppress(Exception):
+            await slot.runner.rebuild_session(error)
+            return True
+    engine.note_refused_credential(error)
+    return False
 
 
-async def _recheck_credential(engine: Engine) -> None:
+async def _recheck_credential(call: Call, engine: Engine) -> None:
     """Read the source of a refused credential again; what it yields decides the admission that follows."""
+    call.watch.guard(call.deadline, "deadline")
     refused = engine.refused_credential
-    try:
-        await engine.rebuild_session(refused)
-    except InferenceError:
-        return
+    # Where no session could be made for want of a credential, any that there is now is another one.
+    cause = None if refused is not None and refused.reason == "rebuild_failed" else refused
+    with suppress(Exception):
+        await engine.rebuild_session(cause)
 
 
 async def _attempt(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStream:
@@ -289,7 +247,6 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStr
     attempt = call.attempts
     call.attempts = attempt + 1
     first_content_at: float | None = None
-    watch.attend(asyncio.current_task())
     if call.stream:
         watch.guard_sooner_of(call.deadline, started + timeouts.first_byte_timeout_s, "first_byte")
     else:
@@ -321,6 +278,9 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStr
                 raise ServerError("the answer was empty", reason="empty")
             first_content_at = clock()
         grant.ticket.success(first_content_at - started)
+        if call.stream:
+            last = [TokenChunk(usage=built.usage)]
+            return LiveStream(call, engine, grant, handle, built, last, started, first_content_at)
         cost, estimated = settle_success(engine, call, grant, built, started, first_content_at)
         return built.build(
             cost_usd=None if cost is None else pico_to_usd(cost),
@@ -342,20 +302,20 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStr
         if error is caught:
             raise
         raise error from caught
-    finally:
-        watch.leave()
 
 
 def _as_inference_error(call: Call, engine: Engine, grant: Grant, caught: BaseException) -> InferenceError | None:
     """Return what an attempt's end means, or None when its caller (or the process) wants out."""
+    watch = call.watch
+    if watch.struck:
+        # Whatever the runner made of it, it was cut short.
+        reason, watch.fired = watch.fired or "deadline", None
+        if watch.absorbs():
+            return cut_short(call, engine, reason, sent=grant.sent)
     if isinstance(caught, InferenceError):
         return caught
-    if isinstance(caught, asyncio.CancelledError):
-        if not call.watch.absorbs():
-            return None
-        reason = call.watch.fired or "deadline"
-        call.watch.fired = None
-        return timeout_error(call, engine, reason, sent=grant.sent)
+    if isinstance(caught, asyncio.CancelledError) and watch.cancelled_within():
+        return ServerError("the runner was cancelled from within", reason="runner", retryable=False)
     if isinstance(caught, Exception):
         return ServerError(f"the runner failed: {type(caught).__name__}: {caught}", reason="runner", retryable=False)
     return None
@@ -369,24 +329,23 @@ def _close_now(engine: Engine, handle: RunHandle) -> None:
         engine.chore(handle.aclose())
 
 
-def _falls_back(call: Call, error: InferenceError, target: Target) -> bool:
+def _falls_back(call: Call, error: InferenceError, ruling: Engine) -> bool:
     if not call.may_fall_back or error.final or call.deadline <= call.loop.time():
         return False
-    return error.falls_back or error.code in target.pick(()).deployment.fallback_on
+    return error.falls_back or error.code in ruling.deployment.fallback_on
 
 
-def _final(call: Call, error: InferenceError) -> InferenceError:
-    """Return the error its caller gets: that of the newest sent attempt, unless time ran out."""
+def _conclude(call: Call, error: InferenceError) -> tuple[InferenceError, BaseException | None]:
+    """Return the error its caller gets and the cause of that: the newest sent attempt's, unless time ran out."""
     newest = call.last_error
-    if newest is None or error is newest or isinstance(error, Timeout):
-        return call.stamp(error)
+    if newest is None:
+        if error.retry_after is not None and call.soonest is not None:
+            error.retry_after = min(error.retry_after, call.soonest)
+        return call.stamp(error), error.__cause__
+    if error is newest:
+        return call.stamp(error), error.__cause__
+    if isinstance(error, Timeout):
+        return call.stamp(error), newest
     call.history.append((error.deployment or "", error.code, 0.0))
     newest.refusal = error
-    return call.stamp(newest)
-
-
-def _cause(call: Call, error: InferenceError) -> BaseException | None:
-    newest = call.last_error
-    if newest is None or error is newest or not isinstance(error, Timeout):
-        return (newest or error).__cause__
-    return newest
+    return call.stamp(newest), newest.__cause__

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spillway.core.ports import ModelRunner, RunnerFactory
 
 _AZURE_BURST_S = 1.0
+_CACHE_READS_ARE_FREE = "anthropic"
 
 _Shared = tuple[RateLimits | None, CircuitBreakerConfig, RateLimiterHandle, CircuitBreakerHandle]
 
@@ -59,8 +60,6 @@ class Assembly:
     def _engine(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> Engine:
         runners = [self._runner(deployment) for _ in range(deployment.replicas)]
         limiter, breaker = self._limiter_and_breaker(deployment, runners[0], loop)
-        limits = deployment.rate_limits
-        token_limits = [] if limits is None else [limits.tokens_per_minute]
         gates = Gates(
             deployment.name,
             limiter=limiter,
@@ -70,9 +69,8 @@ class Assembly:
             prices=None,
             output_p95=OutputP95(),
             output_limit=0,
-            token_limit=min((n for n in token_limits if n is not None), default=None),
-            counts_tokens=limits is not None
-            and any((limits.tokens_per_minute, limits.input_tokens_per_minute, limits.output_tokens_per_minute)),
+            limits=deployment.rate_limits,
+            cached_input_is_free=runners[0].runtime_kind == _CACHE_READS_ARE_FREE,
         )
         return Engine(deployment, runners, gates, loop)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -81,6 +82,7 @@ class Cluster:
         self._started = False
         self._closed = False
         self._thread: LoopThread | None = None
+        self._threading = threading.Lock()
 
     @classmethod
     def from_file(cls, path: str | Path, **options: Any) -> Self:
@@ -315,10 +317,13 @@ class Cluster:
 
     def close(self) -> None:
         """End a Cluster that was used through the synchronous doors."""
-        if self._thread is not None:
-            self._thread.run(self.aclose)
-            self._thread.close()
-            self._thread = None
+        with self._threading:
+            thread, self._thread = self._thread, None
+            if thread is None:
+                self._closed = self._closed or not self._started
+        if thread is not None:
+            thread.run(self.aclose)
+            thread.close()
 
     async def __aenter__(self) -> Self:
         await self._start()
@@ -349,7 +354,7 @@ class Cluster:
 
     async def _start(self) -> None:
         if self._closed:
-            raise Backpressure("the Cluster is closed", reason="closed")
+            raise _closed()
         self._assemble()
         if self._started:
             return
@@ -371,7 +376,7 @@ class Cluster:
 
     def _router_here(self) -> Router:
         if self._closed:
-            raise Backpressure("the Cluster is closed", reason="closed")
+            raise _closed()
         router = self._router
         if router is None or asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("this Cluster runs on another event loop; make one Cluster for each loop")
@@ -393,6 +398,8 @@ class Cluster:
             timeout_s = first.deployment.timeouts.total_timeout_s
         elif not timeout_s > 0:
             raise BadRequest(f"timeout_s must be greater than 0, not {timeout_s!r}")
+        if request.max_tokens is not None and not request.max_tokens >= 0:
+            raise BadRequest(f"max_tokens must not be negative: {request.max_tokens!r}")
         return Call(
             request,
             loop=first.loop,
@@ -402,19 +409,26 @@ class Cluster:
             priority=priority,
             tenant=tenant,
             may_fall_back=fallback,
-            max_cost_pico=None if max_cost_usd is None else usd_to_pico(max_cost_usd),
+            max_cost_pico=None if max_cost_usd is None else _max_cost(max_cost_usd),
         )
 
     def _in_thread(self) -> LoopThread:
-        if self._thread is None:
-            if self._started:
-                raise RuntimeError("this Cluster runs on an event loop already; await `generate` there")
-            self._thread = LoopThread()
-        return self._thread
+        with self._threading:
+            if self._thread is None:
+                if self._closed:
+                    raise _closed()
+                if self._started:
+                    raise RuntimeError("this Cluster runs on an event loop already; await `generate` there")
+                self._thread = LoopThread()
+            return self._thread
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "running" if self._started else "not started"
         return f"<Cluster {state}: {', '.join(self.deployments())}>"
+
+
+def _closed() -> Backpressure:
+    return Backpressure("the Cluster is closed", reason="closed")
 
 
 def _request(prompt: Prompt, sampling: dict[str, Any]) -> GenerateRequest:
@@ -422,6 +436,13 @@ def _request(prompt: Prompt, sampling: dict[str, Any]) -> GenerateRequest:
         return GenerateRequest(messages=as_messages(prompt), idempotency_id=new_id(), **sampling)
     except TypeError as error:
         raise BadRequest(str(error)) from None
+
+
+def _max_cost(usd: float) -> int:
+    try:
+        return usd_to_pico(usd)
+    except ValueError as error:
+        raise BadRequest(f"max_cost_usd: {error}") from None
 
 
 def _answerer(route: tuple[RouteTarget, ...]) -> Any:

@@ -33,7 +33,7 @@ class RouteTarget:
         """Return the member to ask now; an unhealthy one only when all are."""
         if len(self.members) == 1:
             return self.members[0]
-        return self._choose(avoid) or self._choose(()) or self.members[0]
+        return self._choose(avoid) or next((m for m in self.members if m not in avoid), self.members[0])
 
     def other(self, avoid: Collection[Engine]) -> Engine | None:
         """Return a healthy member outside `avoid`, or None."""
@@ -102,7 +102,7 @@ class Router:
                 stop = self._targets.get(name)
                 if stop is None:
                     raise ConfigError(f"deployment {member.name!r} falls back to {unknown_name(name, self._targets)}")
-                if stop not in stops:
+                if not any(set(stop.members) <= set(earlier.members) for earlier in stops):
                     stops.append(stop)
         return tuple(stops)
 

@@ -101,6 +101,10 @@ class TokenStream(AsyncIterator["TokenChunk"]):
         if not isinstance(live, LiveStream):
             raise TypeError("a streamed call came back whole")
         self._live = live
+        if self._over:
+            # It was closed from elsewhere while it opened.
+            await live.aclose()
+            raise StopAsyncIteration
         return live
 
     def __del__(self) -> None:

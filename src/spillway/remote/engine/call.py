@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from spillway.remote.cost import Reservation
+    from spillway.remote.engine.core import Engine
     from spillway.remote.engine.gates import Gates
     from spillway.remote.engine.grant import Grant
     from spillway.remote.queue import PriorityRequest
+    from spillway.remote.retry import RetryQuota
 
 
 class SpendHold(Protocol):
@@ -77,12 +79,19 @@ class Call:
         history: `(deployment, code, elapsed_s)` of each failed attempt.
         last_error: the error of the newest failed attempt.
         input_bound: an upper bound of the input tokens, counted once.
+        engine: the deployment that is asked now.
+        tried: every deployment that was asked.
+        charged: the quota that paid for the newest repetition, None when that was free.
+        renewed: whether the newest attempt is made with a session that was rebuilt for this request.
+        soonest: the shortest wait that any refusal named.
     """
 
     __slots__ = (
         "admitted_at",
         "attempts",
+        "charged",
         "deadline",
+        "engine",
         "entry",
         "gate",
         "history",
@@ -95,11 +104,14 @@ class Call:
         "may_shift_early",
         "priority",
         "queued_s",
+        "renewed",
         "request",
         "retries",
+        "soonest",
         "started",
         "stream",
         "tenant",
+        "tried",
         "waiter",
         "watch",
     )
@@ -140,6 +152,11 @@ class Call:
         self.kept: KeptMoney | None = None
         self.entry: PriorityRequest | None = None
         self.waiter: asyncio.Future[Grant] | None = None
+        self.engine: Engine
+        self.tried: tuple[Engine, ...] = ()
+        self.charged: RetryQuota | None = None
+        self.renewed = False
+        self.soonest: float | None = None
         self.watch = Watchdog(loop)
 
     def let_money_go(self) -> None:
@@ -150,6 +167,12 @@ class Call:
                 kept.reservation.release()
             if kept.hold is not None:
                 kept.hold.release()
+
+    def failed(self, error: InferenceError) -> None:
+        """Take note of the newest failed attempt's error; the one before becomes its cause."""
+        previous, self.last_error = self.last_error, error
+        if previous is not None:
+            error.__cause__ = previous
 
     def stamp(self, error: InferenceError) -> InferenceError:
         """Write on an error what the caller may want to know of the way here."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections import deque
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.errors import Backpressure, InferenceError, RateLimited, Timeout, Unauthorized
+from spillway.core.errors import Backpressure, BudgetExceeded, InferenceError, RateLimited, Unauthorized
 from spillway.remote.engine.drain_rate import DrainRate
+from spillway.remote.engine.ending import SHUTTING_DOWN, out_of_time
+from spillway.remote.engine.gates import MONEY, PERMIT
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.metrics import EngineMetrics, Observer
-from spillway.remote.engine.slot import WorkerSlot
+from spillway.remote.engine.pool import SlotPool
+from spillway.remote.engine.waiting_room import WaitingRoom
 from spillway.remote.queue import PriorityRequest, RequestQueue
 
 if TYPE_CHECKING:
@@ -21,12 +24,16 @@ if TYPE_CHECKING:
     from spillway.core.ports import ModelRunner
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.gates import Gates
+    from spillway.remote.engine.slot import WorkerSlot
 
 _LONGEST_NAP_S = 60.0
 _CREDENTIAL_RECHECK_S = 1.0
+_LEAVING_S = 5.0
+
+_SLOT = "slot"
 
 _BEFORE_ALL = -(2**62)
-"""Sequence numbers from here on are for those that never waited: they found the queue empty, all that wait came later."""
+"""Sequence numbers from here on are for those that never waited: the queue was empty, so all that wait came later."""
 
 
 class Engine:
@@ -50,6 +57,7 @@ class Engine:
         self.name = deployment.name
         self.runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
+        self._open_runners = self.runners
         self.gates = gates
         self.loop = loop
         self.clock = loop.time
@@ -59,14 +67,11 @@ class Engine:
         self.last_success_at: float | None = None
         self.refused_credential: Unauthorized | None = None
         self._credential_checked_at = -math.inf
-        self._room: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._promised = 0
+        self._room = WaitingRoom(self.queue, loop)
         self._never_waited = itertools.count(_BEFORE_ALL)
-        self._free: deque[WorkerSlot] = deque()
-        self._slots: list[WorkerSlot] = []
-        self._busy = 0
+        self._pool = SlotPool(self.runners, serving.max_concurrent)
         self._drain_rate = DrainRate(self.clock())
-        self._blocked_on = "slot"
+        self._blocked_on = _SLOT
         self._pump_timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self.drains = 0
@@ -74,16 +79,14 @@ class Engine:
         self._idle = asyncio.Event()
         self._idle.set()
         self._chores: set[asyncio.Task[Any]] = set()
-        self._running: set[asyncio.Task[Any]] = set()
         self._unsubscribe = gates.on_room(self.pump)
-        self.resize(serving.max_concurrent)
 
     # What others ask about it.
 
     @property
     def busy(self) -> int:
         """Requests in a slot."""
-        return self._busy
+        return self._pool.busy
 
     @property
     def accepting(self) -> bool:
@@ -92,11 +95,11 @@ class Engine:
 
     def slots(self) -> list[WorkerSlot]:
         """Return its slots, those retired and still busy included."""
-        return list(self._slots)
+        return self._pool.slots()
 
     def load(self) -> float:
         """Return requests in flight and waiting, per unit of weight."""
-        return (self._busy + len(self.queue)) / self.deployment.weight
+        return (self._pool.busy + len(self.queue)) / self.deployment.weight
 
     def healthy(self) -> bool:
         """Whether a request sent here now would be let through by breaker, provider and credential."""
@@ -108,11 +111,14 @@ class Engine:
         )
 
     def predicted_wait(self, call: Call) -> float:
-        """Return the seconds after which `call` would be sent if it came here now; `inf` when it can't be told."""
+        """Return the seconds for which limit, provider or breaker would hold `call` up if it came here now.
+
+        Those who wait for the limit already count; what is waited for a slot does not.
+        """
         gates = self.gates
         wait = max(gates.breaker.retry_after(), gates.limiter.blocked_for())
         ahead = len(self.queue)
-        if ahead:
+        if ahead and self._blocked_on == PERMIT:
             rate = self._drain_rate.per_second(self.clock())
             wait = max(wait, ahead / rate if rate > 0 else 0.0)
         permit_wait = gates.permit_wait(call)
@@ -127,14 +133,16 @@ class Engine:
             InferenceError: a refusal; nothing was taken.
         """
         if self._closing:
-            raise self._refusal("shutting_down")
+            raise self.refusal(SHUTTING_DOWN)
         if self.refused_credential is not None:
             raise self._credential_refusal()
         self.gates.admit(call)
-        if self._free and not self.queue:
-            verdict = self.gates.reserve(call, self._free[0])
+        free = self._pool.free
+        if free and not self.queue and not self._room:
+            verdict = self.gates.reserve(call, free[0])
             if isinstance(verdict, Grant):
-                self._take_slot(verdict.slot)
+                self._pool.take(call)
+                self._idle.clear()
                 return verdict
         return None
 
@@ -148,6 +156,7 @@ class Engine:
         Raises:
             Backpressure: no room, or no dispatch within `queue_timeout_s`, or the engine is closing.
             RateLimited: only the permit lacked within `queue_timeout_s`.
+            BudgetExceeded: only the money lacked within `queue_timeout_s`, where spending is throttled.
             Timeout: its deadline passed, `reason="queue"` if it was never sent.
 
         Cancellation: frees its seat at once; a grant that came in the same instant is given back.
@@ -157,7 +166,7 @@ class Engine:
             call.watch.guard(call.deadline, "deadline")
         else:
             call.watch.guard_sooner_of(call.deadline, began + self.deployment.serving.queue_timeout_s, "queue_timeout")
-            if self._room or self._seats_left() <= 0:
+            if self._room.is_full:
                 await self._wait_for_room(call)
         waiter: asyncio.Future[Grant] = self.loop.create_future()
         entry = call.entry
@@ -179,8 +188,7 @@ class Engine:
             return await waiter
         except asyncio.CancelledError:
             self._withdraw(entry, waiter)
-            if call.watch.fired is not None and not _wanted_cancelled():
-                raise self._waited_too_long(call) from call.last_error
+            self._raise_if_too_long(call)
             raise
         finally:
             if leave_gate is not None:
@@ -193,35 +201,12 @@ class Engine:
 
     async def _wait_for_room(self, call: Call) -> None:
         if self.deployment.serving.on_capacity_exhausted != "queue":
-            raise self._refusal("full")
-        seat: asyncio.Future[None] = self.loop.create_future()
-        rank = -int(call.priority)
-        place = next((i for i, (other, _) in enumerate(self._room) if other > rank), len(self._room))
-        self._room.insert(place, (rank, seat))
-        call.watch.wait_on(seat)
+            raise self.refusal("full")
         try:
-            await seat
-            self._promised -= 1
+            await self._room.wait(call)
         except asyncio.CancelledError:
-            self._room = deque(item for item in self._room if item[1] is not seat)
-            if seat.done() and not seat.cancelled():
-                self._promised -= 1
-                self._offer_room()
-            if call.watch.fired is not None and not _wanted_cancelled():
-                raise self._waited_too_long(call) from call.last_error
+            self._raise_if_too_long(call)
             raise
-        finally:
-            call.watch.wait_on(None)
-
-    def _offer_room(self) -> None:
-        while self._room and self._seats_left() > 0:
-            _, seat = self._room.popleft()
-            if not seat.done():
-                seat.set_result(None)
-                self._promised += 1
-
-    def _seats_left(self) -> int:
-        return self.queue.capacity - len(self.queue) - self._promised
 
     def _withdraw(self, entry: PriorityRequest, waiter: asyncio.Future[Grant]) -> None:
         self.queue.cancel(entry)
@@ -229,7 +214,7 @@ class Engine:
             grant = waiter.result()
             grant.undo()
             self.give_back(grant.slot)
-        self._offer_room()
+        self._room.offer()
         self.pump()
 
     # Dispatch.
@@ -251,50 +236,47 @@ class Engine:
 
     def _dispatch(self) -> float | None:
         queue = self.queue
-        while self._free:
+        free = self._pool.free
+        nap = None
+        while free:
             now = self.clock()
             entry = queue.peek(now)
             if entry is None:
                 ready_at = queue.next_ready(now)
-                return None if ready_at is None else ready_at - now
+                nap = None if ready_at is None else ready_at - now
+                break
             call: Call = entry.payload
             waiter = call.waiter
-            if waiter is None or waiter.done():
+            if waiter is None or waiter.done() or call.deadline <= now:
+                # Its own timer ends it, or has.
                 queue.cancel(entry)
                 continue
             try:
-                verdict = self.gates.reserve(call, self._free[0])
+                if self.refused_credential is not None:
+                    raise self._credential_refusal()
+                verdict = self.gates.reserve(call, free[0])
             except InferenceError as refusal:
                 queue.cancel(entry)
                 waiter.set_exception(refusal)
                 continue
             if not isinstance(verdict, Grant):
-                self._blocked_on = "permit"
-                return None if verdict == math.inf else verdict
+                self._blocked_on = self.gates.lacks
+                nap = None if verdict == math.inf else verdict
+                break
             queue.pop(now)
-            self._take_slot(verdict.slot)
+            self._pool.take(call)
+            self._idle.clear()
             waiter.set_result(verdict)
-            self._offer_room()
-        self._blocked_on = "slot"
-        return None
-
-    def _take_slot(self, slot: WorkerSlot) -> None:
-        self._free.popleft()
-        slot.busy = True
-        self._busy += 1
-        self._idle.clear()
+        else:
+            self._blocked_on = _SLOT
+        self._room.offer()
+        return nap
 
     def give_back(self, slot: WorkerSlot) -> None:
         """Free the slot of a request that has ended and wake the next."""
-        slot.busy = False
-        slot.served += 1
-        self._busy -= 1
-        if slot.retired:
-            self._slots.remove(slot)
-        else:
-            self._free.append(slot)
+        self._pool.give_back(slot)
         self._drain_rate.count(self.clock())
-        if self._busy == 0:
+        if self._pool.busy == 0:
             self._idle.set()
         if self.queue:
             self.pump()
@@ -343,31 +325,8 @@ class Engine:
         Raises:
             ValueError: it is less than one.
         """
-        if workers < 1:
-            raise ValueError(f"a pool needs at least one worker, not {workers!r}")
-        for index, runner in enumerate(self.runners):
-            if pool is None or pool == index:
-                self._resize_pool(index, runner, workers)
-        idle = [s for s in self._slots if not s.busy and not s.retired]
-        self._free = deque(sorted(idle, key=lambda s: (s.number, s.pool)))
+        self._pool.resize(workers, pool=pool)
         self.pump()
-
-    def _resize_pool(self, pool: int, runner: ModelRunner, workers: int) -> None:
-        mine = sorted((s for s in self._slots if s.pool == pool), key=lambda s: (not s.busy, s.number))
-        for slot in mine[workers:]:
-            slot.retired = True
-        for slot in mine[:workers]:
-            slot.retired = False
-        self._slots = [s for s in self._slots if s.busy or not s.retired]
-        self._slots += [WorkerSlot(pool, n, runner) for n in range(len(mine), workers)]
-
-    def attend(self, task: asyncio.Task[Any]) -> None:
-        """Remember the task that runs in a slot, so that closing can end it."""
-        self._running.add(task)
-
-    def unattend(self, task: asyncio.Task[Any]) -> None:
-        """Forget a task that has left its slot."""
-        self._running.discard(task)
 
     def chore(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `work` (the closing or draining of a stream nobody holds) as a task the engine owns."""
@@ -377,39 +336,46 @@ class Engine:
         return task
 
     async def aclose(self, drain_s: float = 0.0) -> None:
-        """Stop: refuse what waits, let what runs finish for `drain_s` seconds, then cancel it."""
+        """Stop: refuse what waits, let what runs finish for `drain_s` seconds, then end it. May be called again."""
         self._closing = True
         for entry in self.queue.close():
             waiter = entry.payload.waiter
             if waiter is not None and not waiter.done():
-                waiter.set_exception(self._refusal("shutting_down"))
-        for _, seat in self._room:
-            if not seat.done():
-                seat.set_exception(self._refusal("shutting_down"))
-        self._room.clear()
+                waiter.set_exception(self.refusal(SHUTTING_DOWN))
+        self._room.close(lambda: self.refusal(SHUTTING_DOWN))
         await self._settle_down(drain_s)
         self._unsubscribe()
         if self._pump_timer is not None:
             self._pump_timer.cancel()
-        for runner in self.runners:
+            self._pump_timer = None
+        runners, self._open_runners = self._open_runners, ()
+        for runner in runners:
             closer = getattr(runner, "aclose", None)
             if closer is not None:
                 await closer()
 
     async def _settle_down(self, drain_s: float) -> None:
-        if self._busy and drain_s > 0:
-            with_limit = asyncio.ensure_future(self._idle.wait())
-            await asyncio.wait({with_limit}, timeout=drain_s)
-            with_limit.cancel()
-        ours = {t for t in self._running | self._chores if t is not asyncio.current_task()}
+        if drain_s > 0:
+            await self._all_left(drain_s)
+        here = asyncio.current_task()
+        ours = {task for task in self._chores if task is not here}
         for task in ours:
             task.cancel()
+        for call in self._pool.calls():
+            call.watch.interrupt(SHUTTING_DOWN)
+        await self._all_left(_LEAVING_S)
         if ours:
-            await asyncio.wait(ours, timeout=5.0)
+            await asyncio.wait(ours, timeout=_LEAVING_S)
+
+    async def _all_left(self, within_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
 
     # Errors it raises itself.
 
-    def _refusal(self, reason: str) -> Backpressure:
+    def refusal(self, reason: str) -> Backpressure:
+        """Return what a caller gets for whom there is no room, or no time left, to wait or to run."""
         waiting = len(self.queue)
         words = {
             "full": f"the queue is full ({waiting} of {self.queue.capacity})",
@@ -427,39 +393,34 @@ class Engine:
         error.final = reason == "full" and self.deployment.serving.on_capacity_exhausted == "reject"
         return error
 
-    def _waited_too_long(self, call: Call) -> InferenceError:
+    def _raise_if_too_long(self, call: Call) -> None:
+        """Raise what a wait ended in if it was ended for taking too long, and its caller does not want out anyway."""
         reason = call.watch.fired
-        call.watch.fired = None
-        if reason == "queue_timeout":
-            if self._blocked_on != "permit":
-                return self._refusal("queue_timeout")
+        if reason is not None and not call.watch.wanted_elsewhere():
+            call.watch.fired = None
+            error = self._waited_too_long(call) if reason == "queue_timeout" else out_of_time(call, self)
+            raise error from call.last_error
+
+    def _waited_too_long(self, call: Call) -> InferenceError:
+        within = f"within {self.deployment.serving.queue_timeout_s:g} s"
+        if self._blocked_on == PERMIT:
             wait = self.gates.permit_wait(call)
             return RateLimited(
-                f"no permit within {self.deployment.serving.queue_timeout_s:g} s",
-                provider=self.kind,
-                deployment=self.name,
+                f"no permit {within}", reason="queue_timeout", retry_after=None if wait == math.inf else wait
+            )
+        budget = self.deployment.budget
+        if self._blocked_on == MONEY and budget is not None and budget.on_exceeded == "throttle":
+            wait = self.gates.money_wait(call)
+            return BudgetExceeded(
+                f"no room in the budget {within}",
                 reason="queue_timeout",
                 retry_after=None if wait == math.inf else wait,
             )
-        return Timeout(
-            "the deadline passed while the request waited",
-            provider=self.kind,
-            deployment=self.name,
-            reason="queue" if call.attempts == 0 else "deadline",
-            retryable=False,
-            counts_as_circuit_failure=False,
-            elapsed_s=self.clock() - call.started,
-        )
+        return self.refusal("queue_timeout")
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "serving"
         return (
-            f"<Engine {self.name} {state} busy {self._busy}/{sum(not s.retired for s in self._slots)} "
+            f"<Engine {self.name} {state} busy {self._pool.busy}/{self._pool.in_service()} "
             f"queued {len(self.queue)}/{self.queue.capacity}>"
         )
-
-
-def _wanted_cancelled() -> bool:
-    """Whether somebody outside wants the present task cancelled."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -1,19 +1,30 @@
-"""How a request ends: the timeout of a phase in words, and the books of the whole."""
+"""How a request ends: what cut it short, in words, and the books of the whole."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from spillway.core.errors import Timeout
+from spillway.core.errors import InferenceError, Timeout
 from spillway.remote.engine.metrics import RequestRecord
 
 if TYPE_CHECKING:
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
 
+_logger = logging.getLogger("spillway.observers")
 
-def timeout_error(call: Call, engine: Engine, reason: str, *, sent: bool) -> Timeout:
-    """Return the Timeout of a phase; a unary request that was sent may have been billed and is not repeated."""
+SHUTTING_DOWN = "shutting_down"
+
+
+def cut_short(call: Call, engine: Engine, reason: str, *, sent: bool) -> InferenceError:
+    """Return what an attempt ended in that was cut short: the Timeout of a phase, or the engine's own end.
+
+    A unary request that timed out after it was sent may have been billed and is not repeated.
+    """
+    if reason == SHUTTING_DOWN:
+        return engine.refusal(SHUTTING_DOWN)
     timeouts = engine.deployment.timeouts
     limits = {
         "unary": ("no whole answer", timeouts.unary_timeout_s),
@@ -24,6 +35,19 @@ def timeout_error(call: Call, engine: Engine, reason: str, *, sent: bool) -> Tim
     what, seconds = limits[reason]
     billed = reason == "unary" and sent and not engine.deployment.retry.retry_unary_timeout
     return Timeout(f"{what} within {seconds:g} s", reason=reason, retryable=reason != "deadline" and not billed)
+
+
+def out_of_time(call: Call, engine: Engine) -> Timeout:
+    """Return the Timeout of a request whose deadline passed while it waited."""
+    return Timeout(
+        "the deadline passed while the request waited",
+        provider=engine.kind,
+        deployment=engine.name,
+        reason="queue" if call.attempts == 0 else "deadline",
+        retryable=False,
+        counts_as_circuit_failure=False,
+        elapsed_s=engine.clock() - call.started,
+    )
 
 
 def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_back: bool) -> None:
@@ -51,4 +75,12 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
             fell_back=fell_back,
         )
         for observer in engine.observers:
-            observer.on_request(record)
+            tell(observer.on_request, record)
+
+
+def tell(listen: Callable[[Any], None], record: Any) -> None:
+    """Hand a record to an observer; what it raises is logged and changes nothing."""
+    try:
+        listen(record)
+    except Exception:
+        _logger.exception("an observer failed")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from spillway.core.clock import wall_now
 from spillway.core.errors import BadRequest, BudgetExceeded, InferenceError
+from spillway.core.options import RateLimits
 from spillway.remote.cost import output_bound, pico_to_usd
 from spillway.remote.engine.grant import Grant
 from spillway.remote.rate_limit import AcquirePermit
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from spillway.remote.rate_limit import RateLimiterHandle
     from spillway.remote.retry import RetryQuota
 
-_SETTLE_POLL_S = 1.0
+MONEY = "money"
+PERMIT = "permit"
 
 
 class Gates:
@@ -31,13 +33,20 @@ class Gates:
     Order: budget, the caller's own gate, limiter, breaker. A refusal gives back what went before it.
 
     Args:
-        token_limit: the smallest token limit per minute that applies, or None.
         output_limit: the most tokens the model answers with.
+        limits: what is configured for the limiter, None for nothing.
+        cached_input_is_free: whether input read from a cache does not count against the provider's limits.
+
+    Attributes:
+        lacks: what the newest request that had to wait lacked, `MONEY` or `PERMIT`.
     """
 
     __slots__ = (
         "_counts_tokens",
+        "_limits",
         "breaker",
+        "cached_input_is_free",
+        "lacks",
         "ledger",
         "limiter",
         "name",
@@ -45,7 +54,6 @@ class Gates:
         "output_p95",
         "prices",
         "quota",
-        "token_limit",
     )
 
     def __init__(
@@ -59,8 +67,8 @@ class Gates:
         prices: PriceTable | None,
         output_p95: OutputP95,
         output_limit: int,
-        token_limit: int | None,
-        counts_tokens: bool,
+        limits: RateLimits | None = None,
+        cached_input_is_free: bool = False,
     ) -> None:
         self.name = name
         self.limiter = limiter
@@ -70,8 +78,16 @@ class Gates:
         self.prices = prices
         self.output_p95 = output_p95
         self.output_limit = output_limit
-        self.token_limit = token_limit
-        self._counts_tokens = counts_tokens
+        self.cached_input_is_free = cached_input_is_free
+        self.lacks = PERMIT
+        self._limits = RateLimits() if limits is None else limits
+        self._counts_tokens = any(
+            (
+                self._limits.tokens_per_minute,
+                self._limits.input_tokens_per_minute,
+                self._limits.output_tokens_per_minute,
+            )
+        )
 
     def admit(self, call: Call) -> None:
         """Refuse what can't or need not wait: a spent budget, an impossible size, an open circuit.
@@ -92,16 +108,25 @@ class Gates:
                     deployment=self.name,
                     reason="max_cost_usd",
                 )
-        asked = call.request.max_tokens
-        if asked is not None and self.token_limit is not None and call.input_bound + asked > self.token_limit:
-            raise BadRequest(
-                f"input (at most {call.input_bound} tokens) and max_tokens {asked} exceed the deployment's limit of "
-                f"{self.token_limit} tokens per minute; no wait can make room",
-                deployment=self.name,
-                reason="unacquirable_cost",
-            )
+        if self._counts_tokens and call.request.max_tokens is not None:
+            self._check_size(call, call.request.max_tokens)
         if not self.breaker.would_admit():
             self.breaker.check().release()
+
+    def _check_size(self, call: Call, asked: int) -> None:
+        limits = self._limits
+        total, out = limits.tokens_per_minute, limits.output_tokens_per_minute
+        if total is not None and call.input_bound + asked > total:
+            what, limit = f"input (at most {call.input_bound} tokens) and max_tokens {asked} exceed", total
+        elif out is not None and asked > out:
+            what, limit = f"max_tokens {asked} exceeds", out
+        else:
+            return
+        raise BadRequest(
+            f"{what} the deployment's limit of {limit} tokens per minute; no wait can make room",
+            deployment=self.name,
+            reason="unacquirable_cost",
+        )
 
     def reserve(self, call: Call, slot: WorkerSlot) -> Grant | float:
         """Take money, permit and ticket for one attempt, or return the seconds to wait.
@@ -114,6 +139,7 @@ class Gates:
         """
         money = self._reserve_money(call)
         if not isinstance(money, tuple):
+            self.lacks = MONEY
             return money
         reservation, hold, pico = money
         limiter = self.limiter
@@ -121,6 +147,7 @@ class Gates:
         wait = limiter.wait_for(want)
         if wait > 0:
             _hand_back(call, self, reservation, hold)
+            self.lacks = PERMIT
             return wait
         permit = ticket = None
         try:
@@ -140,25 +167,29 @@ class Gates:
         return Grant(slot, permit, ticket, reservation, hold, pico)
 
     def permit_for(self, call: Call) -> AcquirePermit:
-        """Return what an attempt of `call` asks of the limiter: its input bound and the output it may have."""
+        """Return what an attempt of `call` asks of the limiter: its input bound and the output it may have.
+
+        Never more than a limit ever holds: what comes above it is counted when it has come.
+        """
         if not self._counts_tokens:
             return AcquirePermit(priority=call.priority)
+        limits = self._limits
         asked = call.request.max_tokens
         out = self.output_p95.value if asked is None else asked
-        total = call.input_bound + out
-        limit = self.token_limit
-        if limit is not None and total > limit:
-            total = limit
         return AcquirePermit(
-            tokens=total,
-            input_tokens=call.input_bound if limit is None else min(call.input_bound, limit),
-            output_tokens=out if limit is None else min(out, limit),
+            tokens=_at_most(call.input_bound + out, limits.tokens_per_minute),
+            input_tokens=_at_most(call.input_bound, limits.input_tokens_per_minute),
+            output_tokens=_at_most(out, limits.output_tokens_per_minute),
             priority=call.priority,
         )
 
     def permit_wait(self, call: Call) -> float:
         """Return the seconds until the limiter would let an attempt of `call` pass."""
         return self.limiter.wait_for(self.permit_for(call))
+
+    def money_wait(self, call: Call) -> float:
+        """Return the seconds until the budget has room for an attempt of `call` even if nothing settles."""
+        return 0.0 if self.ledger is None else self.ledger.wait_hint(self.estimate_pico(call) or 0)
 
     def estimate_pico(self, call: Call) -> int | None:
         """Return the most an attempt of `call` can cost in pico-USD, or None when the price is unknown."""
@@ -206,6 +237,10 @@ class Gates:
             _release(reservation, None)
             return math.inf
         return reservation, hold, pico
+
+
+def _at_most(amount: int, limit: int | None) -> int:
+    return amount if limit is None or amount < limit else limit
 
 
 def _hand_back(call: Call, gates: Gates, reservation: Reservation | None, hold: SpendHold | None) -> None:

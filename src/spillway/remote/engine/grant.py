@@ -52,7 +52,10 @@ class Grant:
             self.ticket.release()
             self.permit.refund()
             self.permit.release()
-            self._money(0)
+            if self.reservation is not None:
+                self.reservation.release()
+            if self.hold is not None:
+                self.hold.release()
 
     def settle(self, usage: Usage | None, cost_pico: int | None, *, streamed: bool = False) -> None:
         """Put what it came to in place of what was reserved.

@@ -8,12 +8,14 @@ from spillway.core.clock import wall_now
 from spillway.core.reply import TokensBuilder, Usage
 from spillway.remote.cost import lost_attempt_cost
 from spillway.remote.engine.call import KeptMoney
+from spillway.remote.engine.ending import tell
 from spillway.remote.engine.metrics import AttemptRecord
 
 if TYPE_CHECKING:
     from spillway.core.errors import InferenceError
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
+    from spillway.remote.engine.gates import Gates
     from spillway.remote.engine.grant import Grant
 
 _BYTES_A_TOKEN = 4
@@ -31,14 +33,18 @@ def settle_success(
     estimated = usage is None
     if usage is None:
         usage = _guess(call, built)
-    cost = engine.gates.cost_pico(usage)
-    grant.settle(usage, cost or 0, streamed=call.stream)
+    gates = engine.gates
+    cost = gates.cost_pico(usage)
+    grant.settle(None if estimated else _counted(gates, usage), cost or 0, streamed=call.stream)
     now = engine.clock()
     engine.last_success_at = now
     engine.refused_credential = None
-    gates = engine.gates
     gates.output_p95.record(usage.output_tokens)
-    gates.quota.success(retried=call.retries > 0)
+    charged = call.charged
+    if charged is None:
+        gates.quota.success(retried=False)
+    else:
+        charged.success(retried=True)
     metrics = engine.metrics
     metrics.attempts += 1
     metrics.count_usage(usage, cost or 0)
@@ -65,9 +71,13 @@ def settle_failure(
     """
     now = engine.clock()
     gates = engine.gates
+    if error is not None and (error.sent or error.status is not None):
+        # The provider answered: it has seen the request, whether or not the whole body was written by then.
+        grant.mark_sent()
     usage, cost, estimated = _lost(engine, call, grant, error, built)
-    keep = error is not None and not cost
-    grant.settle(usage, None if keep else cost, streamed=call.stream)
+    keep = error is not None and not cost and (grant.reservation is not None or grant.hold is not None)
+    counted = None if usage is None or estimated else _counted(gates, usage)
+    grant.settle(counted, None if keep else cost, streamed=call.stream)
     if keep:
         call.kept = KeptMoney(gates, grant.reservation, grant.hold, grant.reserved_pico)
     metrics = engine.metrics
@@ -83,7 +93,8 @@ def settle_failure(
         call.history.append((engine.name, error.code, now - started))
         metrics.errors[error.code] = metrics.errors.get(error.code, 0) + 1
         if error.code == "rate_limited":
-            gates.limiter.throttled(error.retry_after)
+            obeys = engine.deployment.retry.respect_retry_after
+            gates.limiter.throttled(error.retry_after if obeys else None)
     if engine.observers:
         _tell(engine, call, now, outcome, started, first_content_at, usage, cost, estimated=estimated)
 
@@ -108,6 +119,13 @@ def _lost(
         when=wall_now(),
     )
     return Usage(input_tokens=_input_guess(call), output_tokens=seen), cost, True
+
+
+def _counted(gates: Gates, usage: Usage) -> Usage:
+    """Return the tokens that count against the provider's limits."""
+    if not gates.cached_input_is_free or not usage.cached_tokens:
+        return usage
+    return Usage(input_tokens=max(0, usage.input_tokens - usage.cached_tokens), output_tokens=usage.output_tokens)
 
 
 def _guess(call: Call, built: TokensBuilder) -> Usage:
@@ -143,4 +161,4 @@ def _tell(
         stream=call.stream,
     )
     for observer in engine.observers:
-        observer.on_attempt(record)
+        tell(observer.on_attempt, record)

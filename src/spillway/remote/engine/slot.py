@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spillway.core.ports import ModelRunner
+    from spillway.remote.engine.call import Call
 
 
 class WorkerSlot:
@@ -15,20 +16,25 @@ class WorkerSlot:
         pool: index of the replica it belongs to.
         number: index inside the pool.
         runner: the replica's runner.
-        busy: whether a request is in it.
+        call: the request that is in it.
         served: requests that have left it.
         retired: it goes out of service when its request leaves.
     """
 
-    __slots__ = ("busy", "number", "pool", "retired", "runner", "served")
+    __slots__ = ("call", "number", "pool", "retired", "runner", "served")
 
     def __init__(self, pool: int, number: int, runner: ModelRunner) -> None:
         self.pool = pool
         self.number = number
         self.runner = runner
-        self.busy = False
+        self.call: Call | None = None
         self.served = 0
         self.retired = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is in it."""
+        return self.call is not None
 
     def __repr__(self) -> str:
         return f"<WorkerSlot {self.pool}.{self.number} {'busy' if self.busy else 'idle'} served {self.served}>"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spillway.core.errors import InferenceError, ServerError, StreamInterrupted
 from spillway.core.reply import TokenChunk, Tokens, TokensBuilder
 from spillway.remote.cost import pico_to_usd
-from spillway.remote.engine.ending import close_books, timeout_error
+from spillway.remote.engine.ending import close_books, cut_short
 from spillway.remote.engine.settle import settle_failure, settle_success
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class LiveStream:
     __slots__ = (
         "_built",
         "_call",
+        "_draining",
         "_engine",
         "_first",
         "_first_content_at",
@@ -63,10 +65,11 @@ class LiveStream:
         self._started = started
         self._first_content_at = first_content_at
         self._over = False
+        self._draining = False
         self.asked = engine.name
         self.fell_back = False
         self.tokens: Tokens | None = None
-        call.watch.on_unattended = self._deadline_passed
+        call.watch.on_unattended = self._time_is_over
         call.watch.guard(call.deadline, "deadline")
 
     @property
@@ -86,9 +89,8 @@ class LiveStream:
         if first is not None:
             self._first = None
             return first
-        if self._over:
-            if self._call.watch.fired is not None:
-                raise self._interrupted(self._timeout())
+        if self._is_over():
+            self._raise_if_cut_short()
             return None
         watch = self._call.watch
         idle = self._engine.deployment.timeouts.idle_timeout_s
@@ -102,14 +104,22 @@ class LiveStream:
                 try:
                     chunks = await self._handle.__anext__()
                 except StopAsyncIteration:
+                    if self._is_over():
+                        break
                     self._succeed()
                     return None
+                if self._is_over():
+                    break
                 if chunks:
                     for chunk in chunks:
                         built.add(chunk)
                     return chunks
         except BaseException as caught:
             error = self._as_inference_error(caught)
+            if self._is_over() and error is not None:
+                # Somebody else has ended it, and what the reader saw of that is no error of its own.
+                self._raise_if_cut_short()
+                return None
             self._fail(error)
             if error is None:
                 raise
@@ -118,26 +128,52 @@ class LiveStream:
             watch.leave()
             if not self._over:
                 watch.guard(deadline, "deadline")
+        self._raise_if_cut_short()
+        return None
+
+    def _is_over(self) -> bool:
+        # A call, because it changes between two awaits and type checkers do not know that.
+        return self._over
+
+    def _raise_if_cut_short(self) -> None:
+        """Tell a reader of a stream that is over if it was time, or the engine, that ended it."""
+        if self._call.watch.fired is not None:
+            raise self._interrupted(self._cut_short())
 
     async def aclose(self) -> None:
         """End it early: the upstream request is cancelled, or drained where the deployment says so."""
-        if self._over:
-            return
-        engine = self._engine
-        if engine.deployment.on_disconnect == "drain" and engine.drains < _MAX_DRAINS and engine.accepting:
-            engine.chore(self._drain())
+        if self._over or self._draining or self._drains():
             return
         self._fail(None)
         await self._handle.aclose()
 
     def abandon(self) -> None:
         """End it early from outside any task: what a reader who let go of it has done."""
-        if not self._over:
-            engine = self._engine
-            if engine.deployment.on_disconnect == "drain" and engine.drains < _MAX_DRAINS and engine.accepting:
-                engine.chore(self._drain())
-            else:
-                self._fail(None)
+        if not (self._over or self._draining or self._drains()):
+            self._fail(None)
+
+    def _drains(self) -> bool:
+        """Begin to read the rest for nobody, where the deployment says so and not too many do; return whether."""
+        engine = self._engine
+        if engine.deployment.on_disconnect != "drain" or engine.drains >= _MAX_DRAINS or not engine.accepting:
+            return False
+        if self._call.watch.attended:
+            return False
+        engine.drains += 1
+        self._draining = True
+        engine.chore(self._drain()).add_done_callback(self._drained)
+        return True
+
+    async def _drain(self) -> None:
+        self._first = None
+        with suppress(StreamInterrupted):
+            while await self.next_chunks() is not None:
+                pass
+
+    def _drained(self, _task: asyncio.Task[None]) -> None:
+        self._engine.drains -= 1
+        # Cancelled before its first step, it has read nothing and ended nothing.
+        self._fail(None)
 
     def whole(self) -> Tokens:
         """Return the whole answer, once the end was reached."""
@@ -148,18 +184,6 @@ class LiveStream:
         return self._built.build(
             deployment=self._engine.name, attempts=self._call.attempts, request_id=self._request_id()
         )
-
-    async def _drain(self) -> None:
-        engine = self._engine
-        engine.drains += 1
-        self._first = None
-        try:
-            while await self.next_chunks() is not None:
-                pass
-        except StreamInterrupted:
-            return
-        finally:
-            engine.drains -= 1
 
     def _succeed(self) -> None:
         self._over = True
@@ -196,19 +220,25 @@ class LiveStream:
         close_books(self._call, self.asked, self._engine, outcome, fell_back=self.fell_back)
 
     def _as_inference_error(self, caught: BaseException) -> InferenceError | None:
+        watch = self._call.watch
+        if watch.struck and watch.absorbs():
+            return self._cut_short()
         if isinstance(caught, InferenceError):
             return caught
-        if isinstance(caught, asyncio.CancelledError):
-            return self._timeout() if self._call.watch.absorbs() else None
+        if isinstance(caught, asyncio.CancelledError) and watch.cancelled_within():
+            return ServerError("the runner was cancelled from within", reason="runner")
         if isinstance(caught, Exception):
             return ServerError(f"the runner failed: {type(caught).__name__}: {caught}", reason="runner")
         return None
 
-    def _timeout(self) -> InferenceError:
-        return timeout_error(self._call, self._engine, self._call.watch.fired or "deadline", sent=True)
+    def _cut_short(self) -> InferenceError:
+        return cut_short(self._call, self._engine, self._call.watch.fired or "deadline", sent=True)
 
-    def _deadline_passed(self) -> None:
-        self._fail(self._timeout())
+    def _time_is_over(self) -> None:
+        error = self._cut_short()
+        # Nobody was reading, so this says nothing of the provider.
+        error.counts_as_circuit_failure = False
+        self._fail(error)
 
     def _interrupted(self, error: InferenceError) -> StreamInterrupted:
         came = self.so_far()

@@ -13,13 +13,30 @@ _EARLY_S = 1e-6
 class Watchdog:
     """Ends what a request waits for when its present limit is over.
 
-    It interrupts whichever it finds: the future the request waits on, or the task that is inside an attempt; when it
-    finds neither (a stream whose reader is elsewhere) it calls `on_unattended`.
+    It interrupts whichever it finds: the future the request waits on, or the task that is inside; when it finds
+    neither (a stream whose reader is elsewhere) it calls `on_unattended`.
 
-    Invariants: at most one timer is scheduled; `fired` names the limit that ended it and stays.
+    Attributes:
+        fired: the limit that ended it, until somebody sets it back to None.
+        struck: whether it has cancelled the task and nobody has accounted for that yet.
+
+    Invariants: at most one timer is scheduled. What others ask of the task is never swallowed: its own `cancel` is
+        taken back once, and a cancellation that came from elsewhere, before or since, stays.
     """
 
-    __slots__ = ("_armed_at", "_at", "_loop", "_reason", "_task", "_timer", "_waiter", "fired", "on_unattended")
+    __slots__ = (
+        "_armed_at",
+        "_at",
+        "_before",
+        "_loop",
+        "_reason",
+        "_task",
+        "_timer",
+        "_waiter",
+        "fired",
+        "on_unattended",
+        "struck",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -28,8 +45,10 @@ class Watchdog:
         self._at = math.inf
         self._reason = "deadline"
         self._task: asyncio.Task[Any] | None = None
+        self._before = 0
         self._waiter: asyncio.Future[Any] | None = None
         self.fired: str | None = None
+        self.struck = False
         self.on_unattended: Callable[[], None] | None = None
 
     def guard(self, at: float, reason: str) -> None:
@@ -50,22 +69,55 @@ class Watchdog:
             self.guard(at, reason)
 
     def attend(self, task: asyncio.Task[Any] | None) -> None:
-        """Say which task is inside the request now; it is cancelled when the time is over."""
+        """Say which task is inside the request from now on; it is cancelled when the time is over."""
         self._task = task
+        self._before = 0 if task is None else task.cancelling()
 
     def leave(self) -> None:
-        """Say that no task is inside."""
+        """Say that no task is inside; a cancellation of our own that nobody noticed is taken back."""
+        if self.struck:
+            self.absorbs()
         self._task = None
+
+    @property
+    def attended(self) -> bool:
+        """Whether a task is inside."""
+        return self._task is not None
 
     def wait_on(self, waiter: asyncio.Future[Any] | None) -> None:
         """Say which future the request waits on now; None for none."""
         self._waiter = waiter
 
     def absorbs(self) -> bool:
-        """Whether the CancelledError just caught was this watchdog's own, and nobody else wants the task cancelled."""
-        if self.fired is None or self._task is None:
+        """Take our own cancellation of the task back; return whether it was ours and nobody else's."""
+        if not self.struck:
             return False
-        return self._task.uncancel() == 0
+        self.struck = False
+        return self._task is not None and self._task.uncancel() <= self._before
+
+    def wanted_elsewhere(self) -> bool:
+        """Whether somebody else has asked for the end of the task since it came in."""
+        task = self._task
+        return task is not None and task.cancelling() - self.struck > self._before
+
+    def cancelled_within(self) -> bool:
+        """Whether a CancelledError that was just caught is nobody's wish: what was awaited came to its own end."""
+        return self._task is not None and not self.struck and not self.wanted_elsewhere()
+
+    def interrupt(self, reason: str) -> None:
+        """End it now, for `reason`."""
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self.fired = reason
+                self._waiter.cancel()
+        elif self._task is not None:
+            if not self.struck:
+                self.fired = reason
+                self.struck = True
+                self._task.cancel()
+        elif self.on_unattended is not None:
+            self.fired = reason
+            self.on_unattended()
 
     def stop(self) -> None:
         """Never fire again."""
@@ -82,13 +134,4 @@ class Watchdog:
         if self._loop.time() < self._at - _EARLY_S:
             self.guard(self._at, self._reason)
             return
-        if self._waiter is not None:
-            if not self._waiter.done():
-                self.fired = self._reason
-                self._waiter.cancel()
-        elif self._task is not None:
-            self.fired = self._reason
-            self._task.cancel()
-        elif self.on_unattended is not None:
-            self.fired = self._reason
-            self.on_unattended()
+        self.interrupt(self._reason)

@@ -1,0 +1,88 @@
+"""The slots of one engine: which exist, which are free, which go out of service."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from spillway.remote.engine.slot import WorkerSlot
+
+if TYPE_CHECKING:
+    from spillway.core.ports import ModelRunner
+    from spillway.remote.engine.call import Call
+
+
+class SlotPool:
+    """The slots of all replicas.
+
+    Attributes:
+        free: idle slots, the one that has been idle longest first; replicas alternate.
+        busy: how many have a request in them.
+
+    Invariants: `busy` never exceeds the slots there are; a slot that is retired gets no request.
+    Complexity: O(1) to take and give back, O(slots) to resize.
+    """
+
+    __slots__ = ("_runners", "_slots", "busy", "free")
+
+    def __init__(self, runners: Sequence[ModelRunner], workers: int) -> None:
+        self._runners = tuple(runners)
+        self._slots: list[WorkerSlot] = []
+        self.free: deque[WorkerSlot] = deque()
+        self.busy = 0
+        self.resize(workers)
+
+    def slots(self) -> list[WorkerSlot]:
+        """Return all slots, those retired and still busy included."""
+        return list(self._slots)
+
+    def in_service(self) -> int:
+        """Return how many slots are not retired."""
+        return sum(not slot.retired for slot in self._slots)
+
+    def calls(self) -> list[Call]:
+        """Return the requests that are in slots."""
+        return [slot.call for slot in self._slots if slot.call is not None]
+
+    def take(self, call: Call) -> WorkerSlot:
+        """Put `call` into the first free slot."""
+        slot = self.free.popleft()
+        slot.call = call
+        self.busy += 1
+        return slot
+
+    def give_back(self, slot: WorkerSlot) -> None:
+        """Free the slot of a request that has ended."""
+        slot.call = None
+        slot.served += 1
+        self.busy -= 1
+        if slot.retired:
+            self._slots.remove(slot)
+        else:
+            self.free.append(slot)
+
+    def resize(self, workers: int, *, pool: int | None = None) -> None:
+        """Have so many slots in one replica's pool, or in each; nothing that runs is ended.
+
+        Raises:
+            ValueError: it is less than one.
+        """
+        if workers < 1:
+            raise ValueError(f"a pool needs at least one worker, not {workers!r}")
+        for index, runner in enumerate(self._runners):
+            if pool is None or pool == index:
+                self._resize_pool(index, runner, workers)
+        idle = [s for s in self._slots if not s.busy and not s.retired]
+        self.free = deque(sorted(idle, key=lambda s: (s.number, s.pool)))
+
+    def _resize_pool(self, pool: int, runner: ModelRunner, workers: int) -> None:
+        mine = sorted((s for s in self._slots if s.pool == pool), key=lambda s: (not s.busy, s.number))
+        for slot in mine[workers:]:
+            slot.retired = True
+        for slot in mine[:workers]:
+            slot.retired = False
+        self._slots = [s for s in self._slots if s.busy or not s.retired]
+        taken = {s.number for s in self._slots if s.pool == pool}
+        numbers = (n for n in range(len(mine) + workers) if n not in taken)
+        self._slots += [WorkerSlot(pool, next(numbers), runner) for _ in range(len(mine), workers)]
