@@ -38,10 +38,15 @@ def wall_now() -> datetime:
     return datetime.now(UTC)
 
 
+def clock_of(loop: asyncio.AbstractEventLoop) -> Clock:
+    """Return the clock of `loop`; what asyncio's own loops read is handed out bare, since it is read often."""
+    return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
+
+
 def loop_clock() -> Clock:
     """Return the running loop's clock, or the machine's monotonic one outside a loop."""
     try:
-        return asyncio.get_running_loop().time
+        return clock_of(asyncio.get_running_loop())
     except RuntimeError:
         return time.monotonic
 

@@ -152,8 +152,9 @@ class TokensBuilder:
 
     def build(self, **about: Any) -> Tokens:
         """Return the answer so far; `about` sets the remaining fields of `Tokens`."""
+        text = self._text
         return Tokens(
-            text="".join(self._text),
+            text=text[0] if len(text) == 1 else "".join(text),
             reasoning="".join(self._reasoning),
             tool_calls=tuple(
                 ToolCall(id=call[0], name=call[1], arguments="".join(call[2]))
@@ -162,4 +163,10 @@ class TokensBuilder:
             usage=self.usage,
             finish_reason=self.finish_reason,
             **about,
+        )
+
+    def _tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(
+            ToolCall(id=call_id, name=name, arguments="".join(parts))
+            for _, (call_id, name, parts) in sorted(self._tools.items())
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from spillway.core.clock import clock_of
 from spillway.core.errors import ConfigError
 from spillway.core.options import CircuitBreakerConfig, Deployment, RateLimits
 from spillway.remote.circuit_breaker import CircuitBreakerHandle
@@ -64,7 +65,7 @@ class Assembly:
             deployment.name,
             limiter=limiter,
             breaker=breaker,
-            ledger=None if deployment.budget is None else CostLedger(deployment.budget, clock=loop.time),
+            ledger=None if deployment.budget is None else CostLedger(deployment.budget, clock=clock_of(loop)),
             quota=RetryQuota(),
             prices=None,
             output_p95=OutputP95(),
@@ -99,7 +100,7 @@ class Assembly:
         actor = self._limiter_actor(key, limits, runner, loop)
         self.limiters[key] = actor
         limiter = actor.handle()
-        breaker = CircuitBreakerHandle(key, breaker_config, clock=loop.time)
+        breaker = CircuitBreakerHandle(key, breaker_config, clock=clock_of(loop))
         if group:
             self._shared[group] = (limits, breaker_config, limiter, breaker)
         return limiter, breaker
@@ -110,7 +111,7 @@ class Assembly:
         if limits is None:
             limits = RateLimits()
         azure = runner.runtime_kind == "azure"
-        options: dict[str, Any] = {"clock": loop.time, "gives_back": not azure}
+        options: dict[str, Any] = {"clock": clock_of(loop), "gives_back": not azure}
         if azure and limits.burst_s == RateLimits().burst_s:
             limits = msgspec.structs.replace(limits, burst_s=_AZURE_BURST_S)
         if limits.strict:

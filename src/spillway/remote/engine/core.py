@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from spillway.core.clock import clock_of
 from spillway.core.errors import Backpressure, BudgetExceeded, InferenceError, RateLimited, Unauthorized
 from spillway.remote.engine.drain_rate import DrainRate
 from spillway.remote.engine.ending import SHUTTING_DOWN, out_of_time
@@ -60,7 +61,7 @@ class Engine:
         self._open_runners = self.runners
         self.gates = gates
         self.loop = loop
-        self.clock = loop.time
+        self.clock = clock_of(loop)
         self.queue = RequestQueue(serving.queue_capacity, aging_s=serving.priority_aging_s)
         self.metrics = EngineMetrics()
         self.observers: list[Observer] = []

@@ -10,7 +10,7 @@ from spillway.core.errors import BadRequest, BudgetExceeded, InferenceError
 from spillway.core.options import RateLimits
 from spillway.remote.cost import output_bound, pico_to_usd
 from spillway.remote.engine.grant import Grant
-from spillway.remote.rate_limit import AcquirePermit
+from spillway.remote.rate_limit import AcquirePermit, Permit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,23 +142,21 @@ class Gates:
             self.lacks = MONEY
             return money
         reservation, hold, pico = money
-        limiter = self.limiter
-        want = self.permit_for(call)
-        wait = limiter.wait_for(want)
-        if wait > 0:
-            _hand_back(call, self, reservation, hold)
-            self.lacks = PERMIT
-            return wait
-        permit = ticket = None
+        permit: Permit | float = 0.0
+        ticket = None
         try:
-            permit = limiter.try_acquire(want)
+            permit = self.limiter.take_or_wait(self.permit_for(call))
+            if not isinstance(permit, Permit):
+                _hand_back(call, self, reservation, hold)
+                self.lacks = PERMIT
+                return permit
             ticket = self.breaker.check()
             if hold is not None:
                 hold.sending()
         except InferenceError:
             if ticket is not None:
                 ticket.release()
-            if permit is not None:
+            if isinstance(permit, Permit):
                 permit.refund()
                 permit.release()
             _hand_back(call, self, reservation, hold)

@@ -118,6 +118,25 @@ class RateLimiterHandle:
             blocked = self._windows.blocked_for(now)
         raise _refusal(wait, blocked)
 
+    def take_or_wait(self, want: AcquirePermit) -> Permit | float:
+        """Return a permit, or the seconds until there would be one if nothing else happens; then nothing was taken.
+
+        `inf` when only another request's end can make room.
+
+        Raises:
+            BadRequest: it asks for more than a limit ever holds.
+        """
+        if self._open:
+            return _FREE
+        desk = self._desk
+        with desk.lock:
+            permit = Permit(want, desk)
+            wait = self._windows.take(desk.clock(), permit)
+            if not wait:
+                return permit
+            self._note(wait)
+            return wait
+
     async def acquire(self, want: AcquirePermit, deadline: float | None = None) -> Permit:
         """Return a permit once there is room and nobody is ahead.
 
