@@ -105,10 +105,11 @@ def _lost(
     """Return the usage, the cost and whether both are estimates, of an attempt without a whole answer."""
     if built.usage is not None and built.usage.output_tokens:
         return built.usage, engine.gates.cost_pico(built.usage) or 0, False
-    refused = error is not None and error.status is not None and error.status >= 400
+    seen = -(-built.output_chars() // _BYTES_A_TOKEN)
+    # A refusal or a redirect costs nothing, unless some of the answer came before it; an empty answer is neither.
+    refused = error is not None and (error.status or 0) >= 300 and error.reason != "empty" and not seen
     if not grant.sent or refused:
         return None, 0, False
-    seen = -(-built.output_chars() // _BYTES_A_TOKEN)
     cost = lost_attempt_cost(
         sent=True,
         stream=call.stream,
