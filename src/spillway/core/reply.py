@@ -156,10 +156,7 @@ class TokensBuilder:
         return Tokens(
             text=text[0] if len(text) == 1 else "".join(text),
             reasoning="".join(self._reasoning),
-            tool_calls=tuple(
-                ToolCall(id=call[0], name=call[1], arguments="".join(call[2]))
-                for _, call in sorted(self._tools.items())
-            ),
+            tool_calls=self._tool_calls() if self._tools else (),
             usage=self.usage,
             finish_reason=self.finish_reason,
             **about,
