@@ -59,13 +59,12 @@ class Lane:
         else:
             heapq.heappush(self._ready, (item.number, item))
 
-    def pop(self, *, beside: int) -> Item | None:
-        """Take the next line out if one may start beside so many others.
+    def pop(self, now: float, *, beside: int) -> Item | None:
+        """Take the next line out if one may start at `now` beside so many others.
 
         In trouble that is the one that has waited least often, so that a line that can't be answered does not stand for
         all others.
         """
-        now = self._loop.time()
         while self._later and self._later[0][0] <= now:
             _, number, item = heapq.heappop(self._later)
             heapq.heappush(self._ready, (number, item))
@@ -80,12 +79,11 @@ class Lane:
         heapq.heapify(self._ready)
         return item
 
-    def arm(self) -> None:
-        """Have the run woken when time alone lets a line start."""
+    def arm(self, now: float) -> None:
+        """Have the run woken when time alone lets a line start that `pop` did not let start at `now`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now = self._loop.time()
         at: float | None = None
         if self._ready and self.pace.closed_until > now:
             at = self.pace.closed_until

@@ -49,6 +49,7 @@ class Ledger:
         self._parked: array[int] = past.parked
         self._parked_now: dict[int, int] = {}
         self._ordered = past.header.ordered
+        self._new = past.new
         self._turns: deque[int] = deque()
         self._reader: BinaryIO | None = None
         self._dirty = asyncio.Event()
@@ -136,6 +137,12 @@ class Ledger:
         except FileTroubleError as error:
             self._output.distrust()
             self._report(error)
+
+    def withdraw(self) -> None:
+        """Remove the files of a run that has just begun and sent nothing; keep all others."""
+        if self._new and not self._output.size:
+            self._output.path.unlink(missing_ok=True)
+            self._sidecar.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Make all of it durable and close both files; the lock is free again."""

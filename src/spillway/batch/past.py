@@ -35,6 +35,7 @@ class Past(msgspec.Struct, kw_only=True):
     """The state of a run when a process takes it up.
 
     Attributes:
+        new: there were none.
         written: lines in the output.
         parked: byte offset in the sidecar of each line that is done and not yet in the output; of an ordered run.
         parked_count: how many these are.
@@ -48,6 +49,7 @@ class Past(msgspec.Struct, kw_only=True):
     """
 
     header: RunRecord
+    new: bool = False
     written: LineSet
     parked: array[int]
     parked_count: int = 0
@@ -87,7 +89,7 @@ class _Output:
 
 def no_past(header: RunRecord) -> Past:
     """Return the past of a run that begins."""
-    return Past(header=header, written=LineSet(header.lines + 1), parked=array("Q"), outcomes=Counter())
+    return Past(header=header, new=True, written=LineSet(header.lines + 1), parked=array("Q"), outcomes=Counter())
 
 
 def read_header(sidecar: Path) -> RunRecord | None:
@@ -118,6 +120,7 @@ def read_past(output: Path, sidecar: Path, header: RunRecord) -> Past:
     """
     seen = _read_output(output, header.lines)
     past = no_past(header)
+    past.new = False
     past.written, past.outcomes, past.output_size = seen.written, seen.outcomes, seen.size
     if header.ordered:
         past.parked = array("Q", bytes(8 * (header.lines + 1)))

@@ -69,7 +69,7 @@ class Run:
         deployments = [options.widen(d) for d in deployments]
         self.options = options
         self.targets = Targets(deployments, options.deployment)
-        self.board = Board(lambda number: self._ledger.fail(number))
+        self.board = Board(self._note_failure)
         self.cluster = Cluster(deployments, runners=runners, environ=environ, observers=[self.board, *observers])
         check_output(options.output, resume=options.resume)
         self._source = Source(options.input, options.output.parent)
@@ -133,8 +133,8 @@ class Run:
         """
         self._began = self.last_success_at = asyncio.get_running_loop().time()
         try:
+            await self._start()
             async with self.cluster:
-                self._check_prices()
                 await self._work_through()
         except BaseExceptionGroup as group:
             raise _first(group) from group
@@ -247,9 +247,10 @@ class Run:
         """Start as many lines of a lane as may start now."""
         tasks = self._tasks
         if self._ending is None and tasks is not None:
+            now = asyncio.get_running_loop().time()
             most = self.options.concurrency
             while most is None or self._active < most:
-                item = lane.pop(beside=lane.active)
+                item = lane.pop(now, beside=lane.active)
                 if item is None:
                     break
                 lane.active += 1
@@ -257,13 +258,14 @@ class Run:
                 task = tasks.create_task(self._work(lane, item))
                 self._workers.add(task)
                 task.add_done_callback(self._workers.discard)
-            lane.arm()
+            lane.arm(now)
 
     async def _work(self, lane: Lane, item: Item | None) -> None:
+        clock = asyncio.get_running_loop().time
         try:
             while item is not None:
                 await self._send(lane, item)
-                item = lane.pop(beside=lane.active - 1) if self._ending is None else None
+                item = None if self._ending is not None else lane.pop(clock(), beside=lane.active - 1)
         except FileTroubleError:
             # The ledger has reported it, and the run is ending.
             return
@@ -342,7 +344,17 @@ class Run:
             self._room.set()
         self.outcomes[outcome] += 1
 
-    # Ending.
+    # Beginning and ending.
+
+    async def _start(self) -> None:
+        """Start the Cluster; a run that can't begin leaves no files behind."""
+        try:
+            await self.cluster.start()
+            self._check_prices()
+        except BaseException:
+            await self.cluster.aclose()
+            self._ledger.withdraw()
+            raise
 
     async def _work_through(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -367,13 +379,14 @@ class Run:
         while True:
             left = self.last_success_at + patience - clock()
             if left <= 0:
-                reasons = [
-                    f"{lane.target.name}: {lane.pace.reason}" for lane in self.lanes.values() if lane.pace.reason
-                ]
-                why = f" ({', '.join(reasons)})" if reasons else ""
+                held = [lane for lane in self.lanes.values() if lane.pace.reason]
+                why = "".join(f"; {lane.target.name}: {lane.pace.reason}" for lane in held)
                 self.stop(Ending.GAVE_UP, f"nothing has succeeded for {patience:g} s{why}")
                 return
             await sleep(min(left, _TICK_S))
+
+    def _note_failure(self, number: int) -> None:
+        self._ledger.fail(number)
 
     def _check_over(self) -> None:
         if self._active:
