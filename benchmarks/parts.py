@@ -1,0 +1,130 @@
+"""What the parts cost by themselves: decoder, decisions, import, memory of what waits."""
+
+import asyncio
+import gc
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import spillway
+from spillway.core.options import CircuitBreakerConfig, RateLimits
+from spillway.remote import (
+    AcquirePermit,
+    CircuitBreakerHandle,
+    PriorityRequest,
+    RateLimiterActor,
+    RequestQueue,
+    SseDecoder,
+)
+from spillway.testing import Reply, ScriptedRunner
+
+
+def best(measure, rounds=5):
+    return statistics.median(sorted(measure() for _ in range(rounds))[:3])
+
+
+def sse_events_per_second():
+    event = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"' + b"w" * 88 + b'"}}]}\n\n'
+    assert 145 <= len(event) <= 155, len(event)
+    read = event * 400
+
+    def once():
+        decoder = SseDecoder()
+        start = time.perf_counter()
+        events = sum(len(decoder.feed_data(read)) for _ in range(200))
+        return -events / (time.perf_counter() - start)
+
+    return -best(once)
+
+
+def sse_text_events_per_second():
+    event = b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"' + b"w" * 88 + b'"}}]}\n\n'
+    read = event * 400
+
+    def once():
+        decoder = SseDecoder()
+        start = time.perf_counter()
+        events = sum(len(decoder.feed(read)) for _ in range(100))
+        return -events / (time.perf_counter() - start)
+
+    return -best(once)
+
+
+def decisions_us():
+    """Queue push and pop, limiter take, send, settle and release, breaker check and success: for one request."""
+    limits = RateLimits(requests_per_minute=10**9, tokens_per_minute=10**12)
+    limiter = RateLimiterActor("bench", limits, clock=time.monotonic).handle()
+    breaker = CircuitBreakerHandle("bench", CircuitBreakerConfig(), clock=time.monotonic)
+    queue = RequestQueue(1024)
+    total = 20_000
+
+    def once():
+        start = time.perf_counter()
+        for _ in range(total):
+            entry = PriorityRequest(None)
+            queue.push(entry)
+            queue.pop()
+            permit = limiter.take_or_wait(AcquirePermit(tokens=100))
+            ticket = breaker.check()
+            permit.sent()
+            permit.reconcile(80)
+            permit.release()
+            ticket.success(0.1)
+        return (time.perf_counter() - start) / total * 1e6
+
+    return best(once)
+
+
+def import_ms():
+    def once():
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import spillway"], check=True)
+        with_it = time.perf_counter() - start
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        return (with_it - (time.perf_counter() - start)) * 1000
+
+    return best(once)
+
+
+def first_use_ms():
+    def once():
+        code = "import spillway; spillway.Cluster, spillway.Deployment"
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return (time.perf_counter() - start) * 1000
+
+    return best(once)
+
+
+async def _queued(count):
+    runner = ScriptedRunner([Reply(hang=True)])
+    deployment = spillway.Deployment(
+        name="m",
+        serving=spillway.Serving(max_concurrent=1, queue_capacity=count + 1, queue_timeout_s=600),
+        pricing=spillway.Pricing(input_per_mtok_usd=1, output_per_mtok_usd=1),
+    )
+    async with spillway.Cluster([deployment], runners={"m": lambda _d: runner}) as cluster:
+        first = asyncio.create_task(cluster.generate("m", "x"))
+        await asyncio.sleep(0.1)
+        gc.collect()
+        before = _rss_mb()
+        tasks = [asyncio.create_task(cluster.generate("m", "x")) for _ in range(count)]
+        while cluster.metrics().per_deployment["m"].queued < count:
+            await asyncio.sleep(0.01)
+        used = _rss_mb() - before
+        for task in [first, *tasks]:
+            task.cancel()
+        await asyncio.gather(first, *tasks, return_exceptions=True)
+        return used
+
+
+def _rss_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+def queued_mb(count=10_000):
+    return asyncio.run(_queued(count))
