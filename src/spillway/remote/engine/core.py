@@ -177,7 +177,8 @@ class Engine:
             )
         entry.not_before = not_before
         if returning:
-            entry.seq = entry.seq or next(self._never_waited)
+            if not entry.seq:
+                entry.seq, entry.waits_since = next(self._never_waited), call.started
             self.queue.requeue(entry, self.clock())
         else:
             self.queue.push(entry, self.clock())
