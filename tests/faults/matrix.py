@@ -80,9 +80,7 @@ def _delta(text=None, finish=None, **more):
 
 def _openai_whole() -> bytes:
     choice = {"index": 0, "message": {"role": "assistant", "content": TEXT}, "finish_reason": "stop"}
-    return json.dumps(
-        {"id": "c1", "choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
-    ).encode()
+    return json.dumps({"id": "c1", "choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}).encode()
 
 
 OPENAI = Dialect(
@@ -246,7 +244,9 @@ class Rig:
 
         attempts, requests = self.books.attempts, self.books.requests
         broken = sum(isinstance(o.error, spillway.StreamInterrupted) for o in self.outcomes)
-        counted_later = max(0, breaker.successes + breaker.failures + breaker.released + breaker.late - breaker.admitted)
+        counted_later = max(
+            0, breaker.successes + breaker.failures + breaker.released + breaker.late - breaker.admitted
+        )
         assert counted_later <= broken, breaker
         assert breaker.admitted == metrics.attempts == len(attempts)
         assert limits.requests.used <= len(attempts)

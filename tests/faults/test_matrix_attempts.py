@@ -38,7 +38,7 @@ from spillway import (
     Timeout,
     Timeouts,
 )
-from spillway.testing.byte_server import Do, Flood, answer, chunk, chunked
+from spillway.testing.byte_server import Do, Flood, answer, chunk
 
 SHORT_S = 0.25
 WHOLE = OPENAI.whole
@@ -105,7 +105,6 @@ def bomb(stream):
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = head(stream=False)
 NET, SERVER = NetworkError, ServerError
-GARBAGE = "garbage"
 STALLS = {True: "first_byte", False: "unary"}
 
 FAULTS = {
@@ -250,8 +249,6 @@ def steps_of(fault, stream):
 
 
 def reason_of(fault, stream):
-    if stream and fault.reason == "empty" and fault is FAULTS["200 without a body"]:
-        return "empty"
     return fault.reason[stream] if isinstance(fault.reason, dict) else fault.reason
 
 
