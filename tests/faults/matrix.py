@@ -263,7 +263,10 @@ class Rig:
         assert metrics.input_tokens == sum(record.usage.input_tokens for record in rows)
 
     async def everybody_left(self, within_s: float = 0.1) -> None:
-        """The server sees the end of each of its connections."""
+        """The server sees the end of each of its connections; one that was deaf to the last hears that now."""
+        for conversation in self.server.conversations:
+            if not conversation.transport.is_closing():
+                conversation.transport.resume_reading()
         async with asyncio.timeout(within_s + PATIENCE_S):
             await asyncio.gather(*(c.gone.wait() for c in self.server.conversations))
 
