@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from spillway.core.actor import ActorRef, ActorSystem
 from spillway.core.clock import new_id
@@ -147,15 +147,11 @@ class Cluster:
             extra_headers=extra_headers,
             idempotency_id=new_id(),
         )
-        return await self.submit(
-            name,
-            request,
-            priority=priority,
-            timeout_s=timeout_s,
-            max_cost_usd=max_cost_usd,
-            fallback=fallback,
-            tenant=tenant,
-        )
+        if not self._started:
+            await self._start()
+        route = self._router_here().route(name)
+        call = self._call(request, route, False, priority, timeout_s, max_cost_usd, fallback, tenant)
+        return cast("Tokens", await answer(call, route))
 
     async def submit(
         self,
