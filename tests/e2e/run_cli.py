@@ -75,6 +75,13 @@ class Process:
             await asyncio.sleep(0.003)
         return self.over
 
+    def close(self):
+        if not self.over:
+            self.kill()
+        self.popen.wait()
+        for file in self.files:
+            file.close()
+
     async def end(self, seconds=60):
         if not await self.wait(seconds):
             self.kill(signal.SIGABRT)
@@ -82,9 +89,8 @@ class Process:
         self.popen.wait()
         texts = []
         for file in self.files:
-            with file:
-                file.seek(0)
-                texts.append(file.read().decode())
+            file.seek(0)
+            texts.append(file.read().decode())
         ended = Ended(self.popen.returncode, *texts)
         assert ended.code != -signal.SIGABRT, f"still running after {seconds} s: {ended}"
         return ended
@@ -95,6 +101,7 @@ class World:
 
     def __init__(self, folder, sim):
         self.folder, self.sim = folder, sim
+        self.processes = []
         self.input, self.output = folder / "in.jsonl", folder / "out.jsonl"
         self.sidecar = folder / "out.jsonl.spillway"
         self.environ = {
@@ -110,7 +117,8 @@ class World:
         argv = [sys.executable, "-m", "spillway", "run", input_, "-o", "out.jsonl", *map(str, args)]
         if limit_bytes is not None:
             argv = ["prlimit", f"--fsize={limit_bytes}", *argv]
-        return Process(argv, stdin, cwd=self.folder, env={**self.environ, **environ})
+        self.processes.append(Process(argv, stdin, cwd=self.folder, env={**self.environ, **environ}))
+        return self.processes[-1]
 
     async def run(self, *args, seconds=60, **options):
         return await self.spawn(*args, **options).end(seconds)
@@ -151,4 +159,8 @@ async def world(folder, **settings):
     async with Simulator(SimConfig(**settings)) as sim:
         here = World(folder, sim)
         here.project()
-        yield here
+        try:
+            yield here
+        finally:
+            for process in here.processes:
+                process.close()

@@ -89,8 +89,8 @@ def parse_line(raw: bytes, number: int, *, run: str = "") -> Line | BadLine:
         return BadLine(number=number, custom_id=read_id(raw, number), message="the line nests too deeply")
     except msgspec.ValidationError as error:
         return BadLine(number=number, custom_id=custom_id, message=str(error))
-    except msgspec.DecodeError as error:
-        return BadLine(number=number, custom_id=custom_id, message=f"not JSON: {error}")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return BadLine(number=number, custom_id=read_id(raw, number), message=f"not JSON: {error}")
     except BadRequest as error:
         return BadLine(number=number, custom_id=custom_id, message=error.message)
 
@@ -100,7 +100,7 @@ def read_id(raw: bytes, number: int) -> str:
     try:
         ids = _ids.decode(raw)
         return _custom_id(ids.custom_id, ids.id, number)
-    except (msgspec.DecodeError, BadRequest, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, BadRequest, RecursionError):
         return str(number)
 
 

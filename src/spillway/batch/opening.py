@@ -137,31 +137,38 @@ def _repair(output: GrowingFile, sidecar: GrowingFile, past: Past, *, retry_fail
     if not retry_failed or past.outcomes.total() == past.outcomes["ok"]:
         return past
     if past.header.ordered:
-        cut_at = _park_again(output, sidecar, past)
+        cut_at, errors = _park_again(output, sidecar, past)
         sidecar.make_durable()
         _rewrite(output.path, lambda offset, _: offset < cut_at)
+        # Not sooner: a line that is in the output needs its record.
+        for number in errors:
+            sidecar.append(encode(WaitRecord(n=number)))
     else:
         _rewrite(output.path, lambda _, line: read_written(line)[1].error is None)
     return read_past(output.path, sidecar.path, past.header)
 
 
-def _park_again(output: GrowingFile, sidecar: GrowingFile, past: Past) -> int:
-    """Keep in the sidecar what stands behind the first error line, and give parked errors up; return where that is."""
-    for number, at in enumerate(past.parked):
-        if at:
-            with sidecar.path.open("rb") as file:
-                _, written = read_written(parked_line(file, at)[:-1])
-            if written.error is not None:
-                sidecar.append(encode(WaitRecord(n=number)))
+def _park_again(output: GrowingFile, sidecar: GrowingFile, past: Past) -> tuple[int, list[int]]:
+    """Keep in the sidecar what stands behind the first error line.
+
+    Returns:
+        Where that line begins, and the numbers of all error lines.
+    """
+    errors = []
+    with sidecar.path.open("rb") as file:
+        for number, at in enumerate(past.parked):
+            if at and read_written(parked_line(file, at)[:-1])[1].error is not None:
+                errors.append(number)
     cut_at: int | None = None
     for offset, line, _ in whole_lines(output.path):
         number, written = read_written(line)
         if written.error is not None:
+            errors.append(number)
             cut_at = offset if cut_at is None else cut_at
         elif cut_at is not None:
             checksum = zlib.crc32(line + b"\n")
             sidecar.append(encode(DoneRecord(n=number, sum=checksum, line=line.decode())))
-    return output.size if cut_at is None else cut_at
+    return output.size if cut_at is None else cut_at, errors
 
 
 def _rewrite(output: Path, keep: Callable[[int, bytes], bool]) -> None:

@@ -82,7 +82,7 @@ def read_written(line: bytes) -> tuple[int, Written]:
     """
     try:
         written = _decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from None
     number = written.id.removeprefix(PREFIX)
     if number == written.id or not number.isascii() or not number.isdecimal() or number[0] == "0":

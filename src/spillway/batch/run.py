@@ -13,6 +13,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from spillway.batch.board import Board, under_way
 from spillway.batch.files import FileTroubleError, Syncer
@@ -257,7 +258,7 @@ class Run:
                 self._active += 1
                 task = tasks.create_task(self._work(lane, item))
                 self._workers.add(task)
-                task.add_done_callback(self._workers.discard)
+                task.add_done_callback(partial(self._left, lane))
             lane.arm(now)
 
     async def _work(self, lane: Lane, item: Item | None) -> None:
@@ -269,11 +270,14 @@ class Run:
         except FileTroubleError:
             # The ledger has reported it, and the run is ending.
             return
-        finally:
-            lane.active -= 1
-            self._active -= 1
-            self._wake()
-            self._check_over()
+
+    def _left(self, lane: Lane, task: asyncio.Task[None]) -> None:
+        """Take note of a worker's end; one that is cancelled before its first step ends here too."""
+        self._workers.discard(task)
+        lane.active -= 1
+        self._active -= 1
+        self._wake()
+        self._check_over()
 
     async def _send(self, lane: Lane, item: Item) -> None:
         target, error = lane.target, item.error

@@ -133,7 +133,7 @@ def decode(line: bytes) -> AnyRecord:
         raise DamagedRecordError("does not fit its checksum")
     try:
         return _decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedRecordError(f"is no record: {error}") from None
 
 
@@ -145,7 +145,7 @@ def check_schema(line: bytes) -> None:
     """
     try:
         head = _head.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return
     if head.t == "run" and head.schema > SCHEMA:
         raise NewerSchemaError(head.schema)
