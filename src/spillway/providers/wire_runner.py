@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from spillway.core.errors import ConfigError, InferenceError, ServerError, Unauthorized
@@ -220,10 +221,13 @@ class WireRunner:
 
     async def _refusal(self, status: int, response: HttpResponse, lease: SessionSnapshot) -> InferenceError:
         """Read what the error says, as far as that goes, and type it; a credential that it quotes is masked first."""
-        try:
-            body = await response.read(ERROR_LIMIT)
-        except InferenceError:
-            body = b""
+        pieces: list[bytes] = []
+        size = 0
+        with suppress(InferenceError):  # what came before a break is what it says
+            while size < ERROR_LIMIT and (piece := await response.read_some()):
+                pieces.append(piece)
+                size += len(piece)
+        body = b"".join(pieces)[:ERROR_LIMIT]
         for secret in lease.secrets:
             body = body.replace(secret.reveal().encode(), b"[redacted]")
         error = self._wire.refusal(status, response.headers, body)
