@@ -41,12 +41,18 @@ def rate(value: float) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Return a short time, `NONE` for none: `0.4 ms`, `120 ms`, `1.23 s`, `75 s`."""
-    if value is None:
-        return NONE
-    if value < 0.9995:
-        return f"{_digits(value * 1000)} ms"
-    return f"{_digits(value)} s" if value < 999.5 else f"{value:,.0f} s"
+    """Return a time in three digits, `NONE` for none: `0.40 ms`, `120 ms`, `1.20 s`, `75.0 s`."""
+    if not value:
+        return NONE if value is None else "0 s"
+    size, unit = (1000.0, "ms") if value < 0.9995 else (1.0, "s")
+    shown = value * size
+    places = 0 if shown >= 99.95 else 1 if shown >= 9.995 else 2
+    return f"{shown:,.{places}f} {unit}"
+
+
+def tick_seconds(value: float) -> str:
+    """Return a time that is round: `1 s`, `0.5 ms`."""
+    return f"{_digits(value * 1000)} ms" if value < 0.9995 else f"{_digits(value)} s"
 
 
 def duration(value: float) -> str:
@@ -90,6 +96,11 @@ def usd(value: float | None) -> str:
     places = max(4, 1 - math.floor(math.log10(value)))
     shown = f"{value:.{places}f}"
     return f"${shown}"
+
+
+def usd_cell(value: float | None) -> str:
+    """Return an amount of money for a column: four decimals, more for what is less than they show."""
+    return usd(value) if value is None or value < 1e-4 else f"${value:,.4f}"
 
 
 def usd_label(value: float) -> str:

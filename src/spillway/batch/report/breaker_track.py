@@ -52,9 +52,9 @@ class BreakerTrack:
             self.exact = False
 
     def spans(self, until: float) -> list[Span]:
-        """Return all spans from the first to `until`, without gaps; empty ones are left out."""
+        """Return all spans from the first to `until`, without gaps; a moment in which it was closed is left out."""
         every = [*self._past, Span(self._since, max(until, self._since), self.state)]
-        return [span for span in every if span.end > span.begin] or every[-1:]
+        return [span for span in every if span.end > span.begin or span.state is not CircuitState.CLOSED] or every[-1:]
 
     def seconds(self, state: CircuitState, until: float) -> float:
         """Return how long it was in `state`."""

@@ -33,6 +33,9 @@ PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 _HEADROOM = 1.12
 
+_CROWDED = 0.68
+"""Share of the width from which a word has no room on the right, on the narrowest screen."""
+
 
 class Times(msgspec.Struct, frozen=True):
     """The durations of one deployment."""
@@ -52,7 +55,7 @@ def charts(deployments: Sequence[Times], *, identity: str) -> Html:
         for upper, _ in histogram.buckets()
         for edge in (max(upper, _LOWEST_S) / _STEP, max(upper, _LOWEST_S))
     ]
-    axis = log_axis(edges, amounts.seconds)
+    axis = log_axis(edges, amounts.tick_seconds)
     rows = []
     for i, times in enumerate(deployments):
         panels = (
@@ -118,13 +121,20 @@ def _panel(times: Times, short: str, says: str, histogram: Histogram, axis: LogA
 
 
 def _marked(found: Sequence[tuple[str, float]], axis: LogAxis) -> Html:
-    """Return the percentiles in words, each on a line of its own above its mark, so that none covers another."""
+    """Return the percentiles in words, each on a line of its own above its mark.
+
+    Words stand to the right of their marks, the lowest on top, so that no word lies on the mark of another; near the
+    right end it is the other way round.
+    """
+    places = [axis.share(value) for _, value in found]
+    mirrored = places[-1] > _CROWDED and places[0] > 1 - _CROWDED
     labels = []
-    for word, value in found:
-        share = axis.share(value)
-        # The word stands on the side where there is room.
-        side = "left" if share > 0.5 else "right"
-        place = f"right:{number((1 - share) * 100)}%" if side == "left" else f"left:{number(share * 100)}%"
+    for (word, value), share in zip(found, places, strict=True):
+        left = share > _CROWDED or mirrored
+        place = f"right:{number((1 - share) * 100)}%" if left else f"left:{number(share * 100)}%"
+        side = "left" if left else "right"
         text = tag("span", tag("b", word), f" {amounts.seconds(value)}", class_=side, style=place)
         labels.append(tag("div", text, class_=f"mark-row {word}"))
+    if mirrored:
+        labels.reverse()
     return tag("div", *labels, class_="marked", aria_hidden="true")

@@ -15,7 +15,7 @@ from spillway.batch.report.timeline import View
 from spillway.remote.circuit_breaker import CircuitState
 
 _HEIGHT = 40.0
-_SLIVER = 0.004
+_SLIVER = 0.006
 """Share of the width that a state is given at least: one that lasted a moment must be seen."""
 
 _NARROW = 0.09
@@ -82,9 +82,8 @@ def strips(recorded: Sequence[tuple[str, BreakerTrack]], *, origin: float, span_
         until = origin + span_s
         spans = [_relative(span, origin, axis) for span in track.spans(until)]
         drawn = [gridlines(axis.ticks, height=_HEIGHT)]
-        # The worst state last, so that a moment of it lies upon what came after.
-        for state in _ORDER:
-            drawn += [_block(span) for span in spans if span.state is state]
+        # The shortest last: a moment, drawn wider than it was, lies upon what came before and after.
+        drawn += [_block(span) for span in sorted(spans, key=lambda span: span.begin - span.end)]
         hits = [
             hit(s.begin, max(s.end, s.begin + _SLIVER), _told(span, origin), height=_HEIGHT)
             for s, span in zip(spans, track.spans(until), strict=True)

@@ -10,12 +10,15 @@ from spillway.batch.report.frame import as_table, figure, nothing
 from spillway.batch.report.headline import Headline
 from spillway.batch.report.markup import Html, tag
 from spillway.batch.report.recorder import DeploymentTrack, Recorder
-from spillway.batch.report.timeline import View
+from spillway.batch.report.timeline import DRAWN, View
 from spillway.remote.circuit_breaker import CircuitState
 from spillway.remote.cost import pico_to_usd
 
 _TABLE_ROWS = 24
 """Rows of a table beside a plot over time."""
+
+_A_BIN = 5
+"""So many attempts a bin at least: the rate of fewer says more of where the bin begins than of the run."""
 
 _CHANGES = 200
 """Changes of breakers that are listed."""
@@ -30,9 +33,10 @@ def plots(line: Headline, recorder: Recorder) -> list[Html]:
     view = recorder.timeline.view(span)
     positions = {row.name: i for i, row in enumerate(line.rows)}
     found = []
+    most = min(DRAWN, max(1, sum(track.attempts for track in tracks.values()) // _A_BIN))
     if any(track.attempts for track in tracks.values()):
         found += [
-            _throughput(view, tracks, positions),
+            _throughput(recorder.timeline.view(span, most=most), tracks, positions),
             _distributions(tracks, positions),
             _errors(view, tracks),
             _retries(view, tracks),

@@ -12,6 +12,9 @@ _TIME_STEPS = (
     *(10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0),
     *(7200.0, 10800.0, 21600.0, 43200.0, 86400.0, 172800.0, 432000.0, 864000.0, 2592000.0, 8640000.0),
 )
+_MARGIN = 1.1
+"""Room at both ends of a logarithmic axis."""
+
 _UNITS = ((120.0, 1.0, "seconds"), (7200.0, 60.0, "minutes"), (172800.0, 3600.0, "hours"), (math.inf, 86400.0, "days"))
 
 
@@ -86,7 +89,7 @@ class LogAxis(NamedTuple):
 
 def log_axis(values: Sequence[float], label: Callable[[float], str]) -> LogAxis:
     """Return an axis that shows all `values`, at least half a decade of it, with ticks at 1, 2, 5 or at decades."""
-    low, high = min(values), max(values)
+    low, high = min(values) / _MARGIN, max(values) * _MARGIN
     missing = math.log10(high / low) - 0.6
     if missing < 0:
         spread = 10 ** (-missing / 2)

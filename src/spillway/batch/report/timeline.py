@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -13,7 +14,7 @@ BINS = 600
 FINEST_S = 0.05
 """How wide a bin is at first."""
 
-_DRAWN = 120
+DRAWN = 120
 """So many bins at most are drawn: more can't be told apart on a screen."""
 
 
@@ -51,11 +52,11 @@ class Timeline:
             index = int((at - self.origin) * self.per_s)
         return max(index, 0)
 
-    def view(self, span_s: float) -> View:
-        """Return how the first `span_s` seconds are drawn."""
+    def view(self, span_s: float, *, most: int = DRAWN) -> View:
+        """Return how the first `span_s` seconds are drawn, in `most` bins at most."""
         span = max(span_s, self.width_s)
-        used = min(BINS, max(1, -int(-span * self.per_s // 1)))
-        fold = -(-used // _DRAWN)
+        used = min(BINS, max(1, math.ceil(span * self.per_s)))
+        fold = -(-used // most)
         step = fold * self.width_s
         count = -(-used // fold)
         # The last one is seldom whole; a short rest would show a rate of very few records.

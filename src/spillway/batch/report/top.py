@@ -146,9 +146,11 @@ def _cost_tile(line: Headline) -> Html:
         return _tile("Cost", "unknown", "no price is known")
     says = []
     if line.cap_usd is not None:
-        says.append(f"{amounts.percent(line.cost_usd or 0.0, line.cap_usd)} of {amounts.usd(line.cap_usd)} at most")
+        says.append(f"{amounts.percent(line.cost_usd or 0.0, line.cap_usd)} of the {amounts.usd(line.cap_usd)} limit")
     elif line.ok and line.cost_known:
         says.append(f"{amounts.usd((line.cost_usd or 0.0) / line.ok)} an answer")
+    elif not line.attempts:
+        says.append("nothing was spent")
     if not line.cost_known:
         says.append("at least: some prices are unknown")
     value = amounts.usd(line.cost_usd)
@@ -174,11 +176,14 @@ _COLUMNS = (
 def table(line: Headline) -> Html:
     """Return the table of deployments; on a narrow screen each row is a block of its own."""
     if not line.rows:
-        return nothing("no deployment was asked")
+        return nothing("No deployment was asked.")
     head = tag(
         "tr",
         tag("th", "deployment", scope="col", role="columnheader"),
-        *(tag("th", short, scope="col", role="columnheader", title=full) for short, full in _COLUMNS),
+        *(
+            tag("th", short, scope="col", role="columnheader", title=full, class_=_class(short))
+            for short, full in _COLUMNS
+        ),
         role="row",
     )
     rows = [_row(row, i) for i, row in enumerate(line.rows)]
@@ -188,11 +193,15 @@ def table(line: Headline) -> Html:
     return join(
         [
             tag(
-                "table",
-                tag("thead", head, role="rowgroup"),
-                tag("tbody", *rows, role="rowgroup"),
-                class_="deployments",
-                role="table",
+                "div",
+                tag(
+                    "table",
+                    tag("thead", head, role="rowgroup"),
+                    tag("tbody", *rows, role="rowgroup"),
+                    class_="deployments",
+                    role="table",
+                ),
+                class_="wide-table",
             ),
             *([idle] if idle else []),
         ]
@@ -212,17 +221,20 @@ def _row(row: Row, position: int) -> Html:
         amounts.seconds(row.first_content_p95_s),
         amounts.count(row.input_tokens),
         amounts.count(row.output_tokens),
-        amounts.usd(row.cost_usd),
+        amounts.usd_cell(row.cost_usd),
     )
     return tag(
-        "tr", tag("th", line_swatch(position), row.name, scope="row", role="rowheader"), *_cells(cells), role="row"
+        "tr",
+        tag("th", tag("span", line_swatch(position), row.name, class_="who"), scope="row", role="rowheader"),
+        *_cells(cells),
+        role="row",
     )
 
 
 def _sum(line: Headline) -> Html:
     rows = line.rows
     known = [row.cost_usd for row in rows if row.cost_usd is not None]
-    cost = amounts.usd(sum(known)) if known else "unknown"
+    cost = amounts.usd_cell(sum(known)) if known else "unknown"
     cells = (
         amounts.count(sum(row.ok for row in rows)),
         amounts.count(sum(row.retried for row in rows)),
@@ -238,16 +250,18 @@ def _sum(line: Headline) -> Html:
 
 def _cells(cells: tuple[str, ...]) -> list[Html]:
     return [
-        tag("td", cell, role="cell", data_label=short, class_=None if cell else "empty")
+        tag("td", cell, role="cell", data_label=short, class_=_class(short) if cell else "empty")
         for cell, (short, _) in zip(cells, _COLUMNS, strict=True)
     ]
+
+
+def _class(column: str) -> str | None:
+    return "codes" if column == "failed attempts" else None
 
 
 def _failures(failed: Mapping[str, int]) -> str:
     if not failed:
         return "0"
-    if len(failed) == 1:
-        return _codes(failed)
     parts = [tag("span", f"{code} {amounts.count(n)}", class_="code-count") for code, n in failed.items()]
     return join([tag("b", amounts.count(sum(failed.values()))), " ", *_between(parts)])
 
