@@ -1,8 +1,6 @@
 """Every Python snippet of the README and the docs runs, in order within its page."""
 
 import ast
-import asyncio
-import inspect
 import os
 import pathlib
 import re
@@ -16,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
-RUN_PAGE = '''
+RUN_PAGE = """
 import ast, asyncio, inspect, sys
 from spillway.sim import SimConfig, Simulator
 
@@ -52,7 +50,7 @@ try:
 finally:
     box["loop"].call_soon_threadsafe(box["stop"].set)
     thread.join()
-'''
+"""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
@@ -69,7 +67,12 @@ def test_snippets_run(page, tmp_path):
         (tmp_path / example.name).write_bytes(example.read_bytes())
     out = subprocess.run(
         [sys.executable, "-c", RUN_PAGE.format(blocks=blocks)],
-        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **keys}, timeout=100, check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **keys},
+        timeout=100,
+        check=False,
     )
     assert out.returncode == 0, f"{page.name}: {out.stderr[-3000:]}"
 
