@@ -36,7 +36,7 @@ def browser_path():
 class Browser:
     """A headless browser that is spoken to over two pipes."""
 
-    def __init__(self, home):
+    def __init__(self, path, home):
         to_read, to_write = os.pipe()
         from_read, from_write = os.pipe()
         theirs = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for fd in (to_read, from_write)]
@@ -49,7 +49,7 @@ class Browser:
 
         self.process = subprocess.Popen(
             [
-                browser_path(),
+                path,
                 "--headless",
                 "--no-sandbox",
                 "--disable-gpu",
@@ -173,7 +173,7 @@ class Tab:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    running = Browser(tmp_path_factory.mktemp("browser"))
+    running = Browser(browser_path(), tmp_path_factory.mktemp("browser"))
     yield running
     running.close()
 

@@ -72,7 +72,7 @@ def duration(value: float) -> str:
 def instant(value: float) -> str:
     """Return a time since the start: `12.3 s`, `2:05`, `1:05:00`."""
     if value < 59.95:
-        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+        return "0 s" if value == 0 else f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
     whole = round(value)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
@@ -99,12 +99,12 @@ def usd(value: float | None) -> str:
 
 
 def usd_cell(value: float | None) -> str:
-    """Return an amount of money for a column: four decimals, more for what is less than they show."""
-    return usd(value) if value is None or value < 1e-4 else f"${value:,.4f}"
+    """Return an amount of money for a column: four decimals, fewer above 100, more for what they do not show."""
+    return usd(value) if value is None or value < 1e-4 or value >= 100 else f"${value:,.4f}"
 
 
 def usd_label(value: float) -> str:
-    """Return an amount of money as short as it can be: `$0.25`, `$1.2k`."""
+    """Return an amount of money as short as it can be: `$0.25`, `$1.23k`."""
     return f"${_digits(value)}" if value < 1000 else f"${compact(value)}"
 
 

@@ -89,8 +89,8 @@ class Recorder:
     Args:
         clock: monotonic seconds, the clock of the loop that the run is in; the run begins now.
 
-    Complexity: about two microseconds an attempt, one a request. Memory does not grow with records: about 20 KB for each
-    series, of which a deployment has five and one for each code of its errors.
+    Complexity: about two microseconds an attempt, one a request. Memory does not grow with records: about 20 KB for
+    each series, of which a deployment has five and one for each code of its errors.
     """
 
     def __init__(self, clock: Clock) -> None:

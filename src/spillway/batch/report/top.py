@@ -153,9 +153,14 @@ def _cost_tile(line: Headline) -> Html:
         says.append("nothing was spent")
     if not line.cost_known:
         says.append("at least: some prices are unknown")
-    value = amounts.usd(line.cost_usd)
-    return _tile("Cost", value if line.cost_known else f"≥ {value}", "; ".join(says))
+    full = amounts.usd(line.cost_usd)
+    value = full if (line.cost_usd or 0.0) < _LONG_USD else amounts.usd_label(line.cost_usd or 0.0)
+    least = "" if line.cost_known else "≥\N{NO-BREAK SPACE}"
+    return _tile("Cost", least + value, "; ".join(says), full=least + full)
 
+
+_LONG_USD = 10_000.0
+"""An amount with more digits than a tile has room for."""
 
 _COLUMNS = (
     ("ok", "ok"),
@@ -202,6 +207,9 @@ def table(line: Headline) -> Html:
                     role="table",
                 ),
                 class_="wide-table",
+                tabindex="0",
+                role="region",
+                aria_label="Deployments",
             ),
             *([idle] if idle else []),
         ]
@@ -262,7 +270,9 @@ def _class(column: str) -> str | None:
 def _failures(failed: Mapping[str, int]) -> str:
     if not failed:
         return "0"
-    parts = [tag("span", f"{code} {amounts.count(n)}", class_="code-count") for code, n in failed.items()]
+    parts = [
+        tag("span", f"{code}\N{NO-BREAK SPACE}{amounts.count(n)}", class_="code-count") for code, n in failed.items()
+    ]
     return join([tag("b", amounts.count(sum(failed.values()))), " ", *_between(parts)])
 
 
