@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pathlib
+import re
 
 PACKAGES = ("spillway", "spillway.remote", "spillway.testing", "spillway.sim")
 API = pathlib.Path(__file__).parents[2] / "api.txt"
@@ -10,9 +11,10 @@ API = pathlib.Path(__file__).parents[2] / "api.txt"
 
 def _signature(value):
     try:
-        return str(inspect.signature(value)).replace("'", "")
+        text = str(inspect.signature(value)).replace("'", "")
     except (TypeError, ValueError):
         return ""
+    return re.sub(r"<function (\S+) at 0x[0-9a-f]+>", r"\1", text)
 
 
 def _class_lines(path, cls):
