@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import aiohttp
 from multidict import istr
 
+from spillway.core.clock import sleep
 from spillway.core.errors import InferenceError, NetworkError, ServerError
 from spillway.remote.http.decoding import Inflate, decoder_for
 from spillway.remote.http.errors import broken, harmless_cause
@@ -64,7 +65,9 @@ class AiohttpResponse:
         try:
             while True:
                 data = b""
-                if not decoder.pending:
+                if decoder.pending:
+                    await self._let_others_run()
+                else:
                     data = await self._receive()
                     if not data:
                         decoder.finish()
@@ -88,6 +91,14 @@ class AiohttpResponse:
         """Return the connection if the body is at its end, else close the socket."""
         if not self._response.closed:
             self.abort()
+
+    async def _let_others_run(self) -> None:
+        """Give the loop a turn: one packet can expand to a thousand steps, and no deadline passes inside of them."""
+        try:
+            await sleep(0.0)
+        except BaseException:
+            self.abort()
+            raise
 
     async def _receive(self) -> bytes:
         """Return the next bytes of the body as they came."""
