@@ -263,7 +263,9 @@ class Engine:
                 continue
             if not isinstance(verdict, Grant):
                 self._blocked_on = self.gates.lacks
-                nap = None if verdict == math.inf else verdict
+                # One whose time comes meanwhile may be ahead of the head, and need what the head does not.
+                until = min(verdict, queue.next_change - now)
+                nap = None if until == math.inf else until
                 break
             queue.pop(now)
             self._pool.take(call)

@@ -173,6 +173,11 @@ class RequestQueue:
                 heappop(delayed)
             return delayed[0][0] if delayed else None
 
+    @property
+    def next_change(self) -> float:
+        """The instant before which time alone does not change who is next; `inf` for never."""
+        return self._wake
+
     def take_expired(self, now: float | None = None) -> list[PriorityRequest]:
         """Return those whose deadline came before their turn, each once, the earliest deadline first."""
         with self._lock:
