@@ -223,12 +223,11 @@ async def test_the_example_prompts_are_answered_by_the_command_of_the_readme(tmp
         environ.pop("SPILLWAY_CONFIG", None)
         command = ["run", EXAMPLES / "prompts.jsonl", "-o", "answers.jsonl", "-d", "gpt-4o-mini", "--max-cost", "5"]
         for more in ([], ["--resume"]):
-            run = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "spillway", *command, *more, cwd=tmp_path, env=environ,
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            run = await asyncio.to_thread(
+                subprocess.run, [sys.executable, "-m", "spillway", *command, *more],
+                cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
-            _, said = await run.communicate()
-            assert run.returncode == 0, said.decode()
+            assert run.returncode == 0, run.stderr
         answers = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
         assert sorted(answer["custom_id"] for answer in answers) == ["a", "b", "c"]
         assert all(answer["error"] is None for answer in answers)
