@@ -334,6 +334,7 @@ async def test_every_time(fault, stream):
         if wanted > 1:
             assert type(before) is fault.error and before is not error
         assert here.books.requests[0].attempts == wanted
+        assert here.cluster.deployment("m").rate_limiter().snapshot().requests.used == wanted
         assert here.metrics.errors == {fault.error.code: wanted}
 
 

@@ -145,7 +145,7 @@ async def test_stream_of_many_events_in_one_read_does_not_wait_for_the_rest():
         async for piece in reading:
             text += piece.text_delta
         assert text == "hello" * 1000 + " world"
-        here.outcomes.append(type("", (), {"error": None})())
+        here.note()
 
 
 async def test_early_hints_for_ever_end_with_the_deadline(stream):
