@@ -4,7 +4,7 @@ import asyncio
 import gc
 
 import pytest
-from stage import Reply, broken, deployment, ended, gathered, now, retry, text_of
+from stage import Reply, broken, ended, gathered, now, retry, text_of
 
 import spillway
 from spillway import FinishReason, StreamInterrupted, TokenChunk, Usage
@@ -157,8 +157,6 @@ def test_however_its_reader_leaves_upstream_is_closed_and_one_usage_row_is_writt
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        read.__closure__  # noqa: B018 - keeps the name; the cell is what must go
-        del read
         gc.collect()
         left_at = now()
         await asyncio.sleep(0.05)
@@ -374,10 +372,3 @@ def test_a_runner_cancelled_from_within_is_its_own_trouble_and_not_the_callers_w
         assert error.reason == "runner"
 
     play(test, scripts={"m": Odd()}, retry=retry(max_retries=0))
-
-
-def test_deployments_name(play):
-    async def test(world):
-        assert (await world.ask()).deployment == "m"
-
-    play(test, deployments=[deployment("m")])
