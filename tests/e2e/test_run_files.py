@@ -233,25 +233,6 @@ async def test_a_changed_input_is_refused(here):
     assert len(here.results()) == 2
 
 
-async def test_an_input_that_changes_while_it_is_read_is_noticed(tmp_path):
-    async with world(tmp_path, latency_s=0.05) as here:
-        here.project(more="[deployment.serving]\nmax_concurrent = 2\nqueue_capacity = 1")
-        here.input.write_text(prompts(40000))
-        process = here.spawn("--limit", 39999)
-        await here.written(3, process)
-        process.kill(2)
-        assert (await process.end()).code == 130
-        here.forget()
-        here.input.write_text(prompts(30))
-        process = here.spawn()
-        await here.written(3, process)
-        with here.input.open("r+") as file:
-            file.write(prompts(1, start=9))
-        found = await process.end()
-        # It is small enough to have been read at once, so nothing was mixed up.
-        assert found.code == 0, found
-
-
 async def test_two_processes_on_one_output_are_kept_apart(tmp_path):
     async with world(tmp_path, latency_s=0.1) as here:
         here.input.write_text(prompts(200))

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 
+from spillway.batch.chronicle import Chronicle
 from spillway.batch.lane import Item
-from spillway.batch.verdict import ServedLog
+from spillway.batch.verdict import counts
 from spillway.remote.engine.metrics import AttemptRecord, RequestRecord
 
 under_way: ContextVar[Item | None] = ContextVar("under_way", default=None)
@@ -23,7 +24,7 @@ class Board:
     """
 
     def __init__(self, on_failure: Callable[[int], None]) -> None:
-        self.served = ServedLog()
+        self.chronicle = Chronicle()
         self.attempts = 0
         self.retried = 0
         self.input_tokens = 0
@@ -35,8 +36,12 @@ class Board:
     def on_attempt(self, record: AttemptRecord) -> None:
         """Take in one attempt."""
         self.attempts += 1
+        ended = record.at
+        begun = ended - record.elapsed_s
         if record.outcome == "ok":
-            self.served.add(record.deployment, record.at - record.elapsed_s)
+            self.chronicle.answered(record.deployment, begun, ended)
+        elif counts(record.outcome):
+            self.chronicle.failed(record.deployment, ended)
         if record.usage is not None:
             self.input_tokens += record.usage.input_tokens
             self.output_tokens += record.usage.output_tokens
@@ -45,7 +50,7 @@ class Board:
             return
         failures = item.failures
         self.retried += failures.attempts > 0
-        if failures.sent(record.outcome, record.at):
+        if failures.sent(record.outcome, begun, ended):
             self._on_failure(item.number)
 
     def on_request(self, record: RequestRecord) -> None:

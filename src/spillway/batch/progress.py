@@ -101,7 +101,7 @@ class Progress:
             ok=ok,
             failed=done - ok,
             pending=pending,
-            under_way=run.under_way,
+            under_way=run.crew.active,
             retried=run.board.retried,
             per_s=per_s,
             tokens_per_s=(tokens - then_tokens) / span,
@@ -112,7 +112,7 @@ class Progress:
 
     def _waits(self) -> list[str]:
         waits = []
-        for lane in self._run.lanes.values():
+        for lane in self._run.crew.lanes.values():
             reason = lane.pace.reason
             if reason is None:
                 continue

@@ -13,9 +13,9 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from spillway.batch.board import Board, under_way
+from spillway.batch.crew import Crew
 from spillway.batch.files import FileTroubleError, Syncer
 from spillway.batch.intake import Intake
 from spillway.batch.lane import Item, Lane
@@ -28,7 +28,7 @@ from spillway.batch.source import Fingerprint, Source
 from spillway.batch.spend import LineGate, RunBudget
 from spillway.batch.summary import Ending, RunSummary
 from spillway.batch.targets import Target, Targets
-from spillway.batch.verdict import Fail, Failures, Stop
+from spillway.batch.verdict import Circumstances, Fail, Failures, Stop
 from spillway.core.clock import sleep
 from spillway.core.errors import ConfigError, InferenceError
 from spillway.core.options import Deployment
@@ -93,11 +93,8 @@ class Run:
         self.budget = RunBudget(None if cap is None else usd_to_pico(cap), paid_pico=self._past.paid_pico)
         self.outcomes: Counter[str] = Counter(self._past.outcomes)
         self._before = self._past.outcomes.total()
-        self.lanes: dict[str, Lane] = {}
+        self.crew = Crew(send=self._send, idle=self._check_over, most=options.concurrency)
         self._outstanding = 0
-        self._active = 0
-        self._workers: set[asyncio.Task[None]] = set()
-        self._tasks: asyncio.TaskGroup | None = None
         self._reader: asyncio.Task[None] | None = None
         self._read_all = False
         self._unlisten: list[Callable[[], None]] = []
@@ -113,16 +110,6 @@ class Run:
         """Lines to be answered."""
         limit = self.options.limit
         return self.about.requests if limit is None else min(limit, self.about.requests)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the run is about to end before its time."""
-        return self._ending is not None
-
-    @property
-    def under_way(self) -> int:
-        """Lines that are with the Cluster."""
-        return self._active
 
     async def go(self) -> RunSummary:
         """Run to the end, or to what stops it; may be called once.
@@ -153,13 +140,9 @@ class Run:
         self._ending, self._message = ending, message
         if self._reader is not None:
             self._reader.cancel()
-        for lane in self.lanes.values():
-            lane.clear()
         if ending is Ending.MAX_COST:
             self.budget.closed = True
-        else:
-            for task in self._workers:
-                task.cancel()
+        self.crew.dismiss(cancel=ending is not Ending.MAX_COST)
         self._check_over()
 
     def summary(self) -> RunSummary:
@@ -192,7 +175,7 @@ class Run:
 
     async def _read(self) -> None:
         for taken, (number, raw) in enumerate(self._source.lines(self.about)):
-            if taken == self.total:
+            if taken == self.options.limit:
                 break
             if not self._past.is_done(number):
                 await self._wait_for_room()
@@ -208,10 +191,7 @@ class Run:
         self._check_over()
 
     async def _wait_for_room(self) -> None:
-        while True:
-            window = sum(lane.target.capacity + lane.target.queue_capacity for lane in self.lanes.values()) or 1
-            if self._outstanding < window and self._ledger.turns_ahead < window:
-                return
+        while max(self._outstanding, self._ledger.turns_ahead) >= self.crew.window:
             self._room.clear()
             await self._room.wait()
 
@@ -225,14 +205,12 @@ class Run:
             return
         line, target = found
         failures = Failures(self._past.failures.pop(number, 0), asyncio.get_running_loop().time())
-        lane = self._lane(target)
-        lane.push(Item(line, LineGate(number, self.budget, self._ledger), failures))
-        self._fill(lane)
+        self.crew.push(self._lane(target), Item(line, LineGate(number, self.budget, self._ledger), failures))
 
     def _lane(self, target: Target) -> Lane:
-        lane = self.lanes.get(target.name)
-        if lane is None:
-            lane = self.lanes[target.name] = Lane(target, asyncio.get_running_loop(), self._wake)
+        known = target.name in self.crew.lanes
+        lane = self.crew.lane(target)
+        if not known:
             for name in target.route:
                 breaker = self.cluster.deployment(name).circuit_breaker()
                 self._unlisten.append(breaker.on_room(lane.hurry))
@@ -240,48 +218,9 @@ class Run:
 
     # Sending.
 
-    def _wake(self) -> None:
-        for lane in self.lanes.values():
-            self._fill(lane)
-
-    def _fill(self, lane: Lane) -> None:
-        """Start as many lines of a lane as may start now."""
-        tasks = self._tasks
-        if self._ending is None and tasks is not None:
-            now = asyncio.get_running_loop().time()
-            most = self.options.concurrency
-            while most is None or self._active < most:
-                item = lane.pop(now, beside=lane.active)
-                if item is None:
-                    break
-                lane.active += 1
-                self._active += 1
-                task = tasks.create_task(self._work(lane, item))
-                self._workers.add(task)
-                task.add_done_callback(partial(self._left, lane))
-            lane.arm(now)
-
-    async def _work(self, lane: Lane, item: Item | None) -> None:
-        clock = asyncio.get_running_loop().time
-        try:
-            while item is not None:
-                await self._send(lane, item)
-                item = None if self._ending is not None else lane.pop(clock(), beside=lane.active - 1)
-        except FileTroubleError:
-            # The ledger has reported it, and the run is ending.
-            return
-
-    def _left(self, lane: Lane, task: asyncio.Task[None]) -> None:
-        """Take note of a worker's end; one that is cancelled before its first step ends here too."""
-        self._workers.discard(task)
-        lane.active -= 1
-        self._active -= 1
-        self._wake()
-        self._check_over()
-
     async def _send(self, lane: Lane, item: Item) -> None:
         target, error = lane.target, item.error
-        if error is not None and item.failures.was_its_own(target, self.board.served):
+        if error is not None and item.failures.was_its_own(target, self.board.chronicle):
             self._fail(item, error)
             return
         under_way.set(item)
@@ -304,7 +243,7 @@ class Run:
         else:
             lane.pace.answered()
             if lane.active < lane.target.capacity:
-                self._fill(lane)
+                self.crew.fill(lane)
             self.last_success_at = clock()
             line, model = item.line, self.targets.provider_model(tokens.deployment)
             self._write(
@@ -314,7 +253,10 @@ class Run:
     def _judge(self, lane: Lane, item: Item, error: InferenceError, began: float, now: float) -> None:
         if self._ledger.trouble is not None:
             return
-        verdict = item.failures.judge(error, target=lane.target, served=self.board.served, began=began, now=now)
+        at = Circumstances(
+            target=lane.target, chronicle=self.board.chronicle, began=began, now=now, alone=lane.active == 1
+        )
+        verdict = item.failures.judge(error, at)
         if isinstance(verdict, Fail):
             self.last_success_at = now
             self._fail(item, error)
@@ -362,7 +304,7 @@ class Run:
 
     async def _work_through(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
+            self.crew.begin(tasks)
             helpers = [tasks.create_task(self._ledger.keep_durable()), tasks.create_task(self._watch())]
             self._reader = tasks.create_task(self._read())
             try:
@@ -371,8 +313,7 @@ class Run:
                 self._reader.cancel()
                 for task in helpers:
                     task.cancel()
-                for lane in self.lanes.values():
-                    lane.clear()
+                self.crew.dismiss(cancel=False)
                 for unlisten in self._unlisten:
                     unlisten()
 
@@ -383,7 +324,7 @@ class Run:
         while True:
             left = self.last_success_at + patience - clock()
             if left <= 0:
-                held = [lane for lane in self.lanes.values() if lane.pace.reason]
+                held = [lane for lane in self.crew.lanes.values() if lane.pace.reason]
                 why = "".join(f"; {lane.target.name}: {lane.pace.reason}" for lane in held)
                 self.stop(Ending.GAVE_UP, f"nothing has succeeded for {patience:g} s{why}")
                 return
@@ -393,7 +334,7 @@ class Run:
         self._ledger.fail(number)
 
     def _check_over(self) -> None:
-        if self._active:
+        if self.crew.active:
             return
         if self._ending is not None or (self._read_all and not self._outstanding):
             self._over.set()
@@ -412,7 +353,7 @@ class Run:
                 )
 
     def __repr__(self) -> str:
-        return f"<Run {self.outcomes.total()}/{self.total} under way {self._active} {self._ending or 'going on'}>"
+        return f"<Run {self.outcomes.total()}/{self.total} under way {self.crew.active} {self._ending or 'going on'}>"
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -88,7 +88,10 @@ class Source:
             ConfigError: it can't be read to its end.
         """
         reading = _Reading()
-        yield from self._read(reading)
+        for number, raw in self._read(reading):
+            if number > known.lines:
+                break
+            yield number, raw
         if reading.digest.hexdigest() != known.digest:
             raise InputChangedError(f"{self.name} changed while it was read")
 

@@ -3,25 +3,26 @@
     final by class, or ours               error line
     refused by a limit, a full queue      waits
     circuit open, budget spent            waits, the whole lane with it; failures so far are forgotten
-    credential, billing, unknown model    waits; error line once it is refused again after others were answered
+    credential, billing, unknown model    waits; error line once it is denied again although others were answered
     failed before the retries were spent  (retry quota, deadline): waits; these failures do not count
-    failed `attempts` times               error line if others were served between the first and the last of these,
-                                          else it waits and its count restarts
+    failed `attempts` times               error line if others were served meanwhile, else waits and its count restarts
     failed and must not be repeated       error line if others were served meanwhile, else waits
 
-"Others were served" always means an attempt that was begun in the span and answered: one that was begun before the
-provider went down, and answered after that, says nothing of it.
+Others were served meanwhile when
+
+    - an attempt that was begun between the begin of the first that failed and the end of the last was answered, later
+      than the first had failed, or
+    - twice as many attempts were answered between these two failures as failed on behalf of others.
+
+That somebody is answered after a failure is not enough: when a provider goes down, what it had taken up before is
+answered still.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from typing import Protocol
-
 import msgspec
 
+from spillway.batch.chronicle import Chronicle
 from spillway.batch.spend import RUN_CAP
 from spillway.batch.targets import Target
 from spillway.core.errors import InferenceError
@@ -33,11 +34,8 @@ _FINAL = frozenset({"bad_request", "content_filtered", "context_length_exceeded"
 _LIMITS = frozenset({"rate_limited", "backpressure"})
 _SHUT = frozenset({"circuit_open", "budget_exceeded"})
 _DENIED = frozenset({"unauthorized_upstream", "forbidden_upstream", "quota_exhausted", "model_not_found"})
-_UNCOUNTED = _FINAL | _LIMITS | _SHUT | _DENIED | {"cancelled"}
+_UNCOUNTED = _FINAL | _LIMITS | _SHUT | _DENIED | {"ok", "cancelled"}
 _INTERRUPTED = "stream_interrupted"
-
-_GRAIN_S = 0.002
-_HORIZON_S = 900.0
 
 
 class Fail(msgspec.Struct, frozen=True):
@@ -50,7 +48,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         delay_s: not before so many seconds.
         lane: whether all lines of its target wait with it.
-        reason: why, in a word.
+        reason: why: the code of what stands in the way.
     """
 
     delay_s: float
@@ -65,45 +63,30 @@ class Stop(msgspec.Struct, frozen=True):
 Verdict = Fail | Wait | Stop
 
 
-class Served(Protocol):
-    """Knows when deployments answered."""
+class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
+    """Under which a request failed; instants of one clock, in seconds.
 
-    def begun_between(self, deployments: Iterable[str], after: float, until: float) -> bool:
-        """Return whether an attempt that was begun in `(after, until]` was answered."""
-        ...
-
-
-class ServedLog:
-    """When the attempts that were answered were begun, by deployment; instants of one clock, in seconds.
-
-    Complexity: 2 ms apart and 15 minutes back at most; O(log n) to ask.
+    Attributes:
+        chronicle: what happened to others.
+        began: when the request began.
+        now: when it failed.
+        alone: whether no other line of its target is under way.
     """
 
-    def __init__(self) -> None:
-        self._begun: dict[str, array[float]] = {}
+    target: Target
+    chronicle: Chronicle
+    began: float
+    now: float
+    alone: bool = False
 
-    def add(self, deployment: str, begun: float) -> None:
-        """Take in an attempt that was answered."""
-        log = self._begun.setdefault(deployment, array("d"))
-        at = bisect_left(log, begun)
-        if at == len(log):
-            # The newest is always kept: who asks whether anybody was served since an instant asks for it.
-            if at > 1 and begun - log[-2] < _GRAIN_S:
-                log[-1] = begun
-            else:
-                log.append(begun)
-        elif at == 0 or begun - log[at - 1] >= _GRAIN_S or log[at] - begun >= _GRAIN_S:
-            log.insert(at, begun)
-        if begun - log[0] > 2 * _HORIZON_S:
-            del log[: bisect_left(log, begun - _HORIZON_S)]
+    def alive(self, since: float) -> bool:
+        """Return whether an attempt begun after an instant was answered."""
+        return self.chronicle.begun_between(self.target.route, since, self.now)
 
-    def begun_between(self, deployments: Iterable[str], after: float, until: float) -> bool:
-        """Return whether an attempt that was begun in `(after, until]` was answered."""
-        for deployment in deployments:
-            log = self._begun.get(deployment)
-            if log is not None and bisect_right(log, after) < bisect_right(log, until):
-                return True
-        return False
+
+def counts(outcome: str) -> bool:
+    """Return whether an attempt that ended so counts against its line."""
+    return outcome not in _UNCOUNTED
 
 
 class Failures:
@@ -112,98 +95,123 @@ class Failures:
     Attributes:
         attempts: sent in all.
         count: failed attempts that count.
+        waits: times it was made to wait.
     """
 
-    __slots__ = ("_before", "_denied_at", "_first", "_fresh", "_last", "_open", "attempts", "count", "waits")
+    __slots__ = (
+        "_before",
+        "_begun",
+        "_denials",
+        "_denied_at",
+        "_denied_begun",
+        "_first",
+        "_fresh",
+        "_last",
+        "_open",
+        "attempts",
+        "count",
+        "waits",
+    )
 
     def __init__(self, count: int = 0, now: float = 0.0) -> None:
         self.attempts = count
         self.count = count
         self.waits = 0
-        self._first = now
-        self._last = now
+        self._begun = self._first = self._last = now
         self._before: float | None = None
         self._fresh = 0
         self._denied_at: float | None = None
-        self._open: tuple[float, float] | None = None
+        self._denied_begun = 0.0
+        self._denials = 0
+        self._open: tuple[float, float, float] | None = None
 
-    def sent(self, outcome: str, now: float) -> bool:
-        """Take in the end of an attempt; return whether it counts as a failure."""
+    def sent(self, outcome: str, begun: float, ended: float) -> bool:
+        """Take in an attempt; return whether it counts as a failure."""
         self.attempts += 1
-        if outcome == "ok" or outcome in _UNCOUNTED:
+        if not counts(outcome):
             return False
         if self.count == 0:
-            self._first = now
+            self._begun, self._first = begun, ended
         self.count += 1
         self._fresh += 1
-        self._last = now
+        self._last = ended
         return True
 
-    def was_its_own(self, target: Target, served: Served) -> bool:
+    def was_its_own(self, target: Target, chronicle: Chronicle) -> bool:
         """Return whether failures that were left undecided have turned out to be the line's own."""
-        return self._open is not None and served.begun_between(target.route, *self._open)
+        return self._open is not None and chronicle.outlived(target.route, *self._open)
 
-    def judge(self, error: InferenceError, *, target: Target, served: Served, began: float, now: float) -> Verdict:
-        """Return what is to become of the line after `error` of a request that began at `began`."""
+    def judge(self, error: InferenceError, at: Circumstances) -> Verdict:
+        """Return what is to become of the line after `error`."""
         fresh, self._fresh = self._fresh, 0
-        code = error.code
+        code, target = error.code, at.target
         if code in _FINAL or error.reason == "runner":
             return Fail()
-        if code == "budget_exceeded" and error.reason == RUN_CAP:
-            return Stop()
-        if error.refusal is not None and error.refusal.code == "budget_exceeded" and error.refusal.reason == RUN_CAP:
+        refusal = error if error.refusal is None else error.refusal
+        if refusal.code == "budget_exceeded" and refusal.reason == RUN_CAP:
             return Stop()
         if code in _DENIED:
-            return self._judge_denial(error, target, served, began, now)
+            return self._judge_denial(error, at)
         if code in _LIMITS:
-            return self._wait(error, lane=error.attempts > 0 and not self._alive(target, served, began, now))
+            return self._wait(error, lane=error.attempts > 0 and not at.alive(at.began))
         if fresh and not target.idempotent:
             return Fail()
         if self.count >= target.attempts:
-            return self._judge_span(error, self._first, target, served, now)
-        shut = error if error.refusal is None else error.refusal
-        if shut.code in _SHUT:
+            return self._judge_count(error, at)
+        if refusal.code in _SHUT:
             self._forget()
-            return self._wait(shut, lane=True)
-        alive = self._alive(target, served, began, now)
+            return self._wait(refusal, lane=True)
         if code == _INTERRUPTED:
-            return self._wait(error, lane=not alive)
-        if fresh and self._must_not_be_repeated(error, target):
-            # An attempt that was answered early in the time this one hung tells little of that time.
-            return self._judge_span(error, now - (error.elapsed_s or 0.0) / 2, target, served, now)
+            return self._wait(error, lane=not at.alive(at.began))
+        if fresh and _must_not_be_repeated(error, target):
+            return self._judge_hang(error, at)
         self.count -= fresh
-        return self._wait(error, lane=not alive)
+        return self._wait(error, lane=not at.alive(at.began))
 
-    def _judge_span(self, error: InferenceError, first: float, target: Target, served: Served, now: float) -> Verdict:
-        """Judge failures that are enough, the newest of them at `now`, by who was served since `first`.
-
-        Who has failed so before is judged by the time since then: alone at the provider, nobody else is ever served
-        between one's own attempts.
-        """
-        since = first if self._before is None else self._before
-        if served.begun_between(target.route, since, self._last):
+    def _judge_count(self, error: InferenceError, at: Circumstances) -> Verdict:
+        route, chronicle = at.target.route, at.chronicle
+        begun, first, last = self._begun, self._first, self._last
+        if self._before is not None:
+            # Alone at the provider nobody else is ever served between one's own attempts, but since one failed before.
+            begun = first = self._before
+        others = max(0, chronicle.failures(route, first, last) - (self.count - 1))
+        if chronicle.outlived(route, begun, first, last) or chronicle.answers(route, first, last) > 2 * others:
             return Fail()
-        self._open = (since, self._last)
+        return self._leave_open(error, at, begun, first)
+
+    def _judge_hang(self, error: InferenceError, at: Circumstances) -> Verdict:
+        """Judge an attempt that may have been billed, so that it is better not repeated."""
+        route, chronicle = at.target.route, at.chronicle
+        elapsed = error.elapsed_s or 0.0
+        # An attempt that was answered early in the time this one hung tells little of that time.
+        first = at.now - elapsed / 2 if self._before is None else self._before
+        if chronicle.begun_between(route, first, at.now):
+            return Fail()
+        begun = at.now - elapsed
+        if at.alone and chronicle.answers(route, begun, at.now) and chronicle.failures(route, begun, at.now) <= 1:
+            return Fail()
+        return self._leave_open(error, at, first, first)
+
+    def _leave_open(self, error: InferenceError, at: Circumstances, begun: float, first: float) -> Wait:
+        self._open = (begun, first, self._last)
         self._before = self._last
         self.count = 0
-        return self._wait(error, lane=not self._alive(target, served, since, now))
+        return self._wait(error, lane=not at.alive(first))
 
-    def _judge_denial(self, error: InferenceError, target: Target, served: Served, began: float, now: float) -> Verdict:
+    def _judge_denial(self, error: InferenceError, at: Circumstances) -> Verdict:
+        route, chronicle = at.target.route, at.chronicle
+        chronicle.denied(error.deployment or at.target.members[0], at.now)
+        self._denials += 1
         denied_at = self._denied_at
-        if denied_at is not None and served.begun_between(target.route, denied_at, now):
-            return Fail()
         if denied_at is None:
-            self._denied_at = now
+            self._denied_at, self._denied_begun = at.now, at.began
+        else:
+            others = chronicle.denials(route, self._denied_begun, at.now) - self._denials
+            alone = others <= 0 and chronicle.answers(route, denied_at, at.now) > 0
+            if alone or chronicle.begun_between(route, denied_at, at.now):
+                return Fail()
         self._forget()
-        return self._wait(error, lane=not self._alive(target, served, began, now))
-
-    def _must_not_be_repeated(self, error: InferenceError, target: Target) -> bool:
-        if error.code == "timeout" and error.reason == "deadline":
-            return False
-        return not error.retryable or error.code not in target.repeatable
-
-    def _alive(self, target: Target, served: Served, began: float, now: float) -> bool:
-        return served.begun_between(target.route, began, now)
+        return self._wait(error, lane=not at.alive(at.began))
 
     def _forget(self) -> None:
         self.count = 0
@@ -219,3 +227,9 @@ class Failures:
 
     def __repr__(self) -> str:
         return f"<Failures {self.count} of {self.attempts} attempts, waited {self.waits} times>"
+
+
+def _must_not_be_repeated(error: InferenceError, target: Target) -> bool:
+    if error.code == "timeout" and error.reason == "deadline":
+        return False
+    return not error.retryable or error.code not in target.repeatable
