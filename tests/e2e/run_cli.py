@@ -107,6 +107,8 @@ class World:
         self.environ = {
             "PATH": os.environ["PATH"], "HOME": str(folder), "OPENAI_API_KEY": "sk-test", "PYTHONWARNINGS": "error",
             "PYTHONFAULTHANDLER": "1",
+            # A file size limit also cuts the interpreter's own caches short, and it would read them for ever after.
+            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         }  # fmt: skip
 

@@ -13,6 +13,7 @@ from spillway.demo import scene, screen
 from spillway.demo.careful import run_careful
 from spillway.demo.naive import run_naive
 from spillway.demo.outcome import Outcome, Verdict, judge
+from spillway.runtime.loops import LoopThread
 from spillway.sim import Simulator
 
 if TYPE_CHECKING:
@@ -91,12 +92,19 @@ async def _truth(asks: list[scene.Ask]) -> dict[int, frozenset[str]]:
 
 
 async def _against_providers(client: Play) -> Outcome:
+    """Run one client against the providers, which live on a thread of their own: they count when a request arrives."""
     loop = asyncio.get_running_loop()
-    async with Simulator(scene.misbehaving()) as sim:
+    providers = LoopThread()
+    sim = Simulator(scene.misbehaving())
+    try:
+        await asyncio.to_thread(providers.run, sim.start)
         began = loop.time()
         outcome = await client(sim.url)
         outcome.seconds = loop.time() - began
         stats = sim.stats()
+        await asyncio.to_thread(providers.run, sim.aclose)
+    finally:
+        await asyncio.to_thread(providers.close)
     outcome.calls = stats["asked"]
     outcome.over_limit = stats["over_limit"]
     outcome.billed_usd = stats["billed_usd"]
