@@ -285,7 +285,7 @@ async def rig(
     tls: Any = None,
     timeouts: spillway.Timeouts | None = None,
     config: Any = None,
-    cluster: Any = None,
+    environ: Any = None,
     **options: Any,
 ):
     """Serve `scripts` to a Cluster with everything that can be left behind switched on; check that nothing was."""
@@ -306,7 +306,7 @@ async def rig(
             pricing=PRICE,
             **options,
         )
-        door = spillway.Cluster([deployment], environ={}, observers=[books], **(cluster or {}))
+        door = spillway.Cluster([deployment], environ=environ or {}, observers=[books])
         built = Rig(door, server, books)
         try:
             async with asyncio.timeout(30):
