@@ -11,7 +11,7 @@ def test_the_demo_answers_every_prompt_exactly_once_within_a_minute():
     assert out.returncode == 0, out.stderr[-2000:] + out.stdout[-2000:]
     lines = out.stdout.splitlines()
     assert lines[-1] == "300 of 300 prompts answered exactly once"
-    rows = {line.split("  ")[0].strip(): line.split() for line in lines if line.strip()}
+    rows = {line.strip().split("  ")[0]: line.split() for line in lines if line.strip()}
     assert rows["answered once"][-1] == "300"
     assert int(rows["answered once"][-2]) < 300, "the naive loop must lose some, or the demonstration shows nothing"
     assert rows["cut answers taken as done"][-1] == "0"
