@@ -198,3 +198,33 @@ def test_a_circuit_that_opens_takes_its_member_out(play):
 
     config = CircuitBreakerConfig(failure_threshold=2)
     play(test, deployments=group("a", "b", circuit_breaker=config), scripts={"a": (broken(),), "b": ("ok",)})
+
+
+def test_a_place_in_one_members_queue_is_no_place_in_anothers(play):
+    """Its number from the first queue met the same number in the second, and one of the two was never served."""
+
+    async def test(world):
+        hog = asyncio.create_task(world.ask("a", prompt="hog"))
+        await asyncio.sleep(0.1)
+        world.cluster.deployment("b").circuit_breaker().force_open(100.0)
+        gone = [asyncio.create_task(world.ask("a")) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        for task in gone:
+            task.cancel()
+        moving = asyncio.create_task(world.ask("g", prompt="moving"))  # waits at a, fails there and at b
+        await asyncio.sleep(0.1)
+        world.cluster.deployment("b").circuit_breaker().reset()
+        await asyncio.sleep(3.0)
+        queued = [asyncio.create_task(world.ask("b", prompt="queued")) for _ in range(4)]
+        answers = await asyncio.wait_for(gathered(hog, moving, *queued), 100.0)
+        assert all(isinstance(a, spillway.Tokens) for a in answers)
+        assert answers[1].attempts == 3
+
+    def script(batch):
+        if batch.request.messages[0]["content"] == "moving" and batch.attempt < 2:
+            return Reply(delay_s=1.0, error=broken())
+        return Reply(delay_s=2.0)
+
+    one = spillway.Serving(max_concurrent=1)
+    at_once = retry(initial_backoff_s=0.0)
+    play(test, script, deployments=group("a", "b", serving=one, retry=at_once, circuit_breaker=NEVER_OPENS))

@@ -144,6 +144,8 @@ class Engine:
             if isinstance(verdict, Grant):
                 self._pool.take(call)
                 self._idle.clear()
+                # A place in another deployment's queue is none in this one's.
+                call.entry = None
                 return verdict
         return None
 
