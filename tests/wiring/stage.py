@@ -106,7 +106,7 @@ class World:
 
     def holds_nothing(self):
         """Nothing in flight, nothing reserved, nothing waiting; every admission and request has one end."""
-        router = self.cluster._router
+        router = self.cluster._room.router
         if router is None:
             return
         accepted = over = 0

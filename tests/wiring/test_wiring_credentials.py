@@ -102,7 +102,7 @@ def test_a_thousand_refusals_are_one_rebuild_and_each_is_asked_once_more():
         assert runner.session.generation == 2
         assert runner.refusals == 1000
         assert world.metrics().retried == 0
-        assert world.cluster._router.engines["m"].gates.quota.tokens == 500
+        assert world.cluster._room.router.engines["m"].gates.quota.tokens == 500
         assert world.cluster.deployment("m").circuit_breaker().snapshot().failures == 0
         assert world.cluster.deployment("m").healthy()
 

@@ -78,7 +78,7 @@ def test_strict_limits_hold_through_the_store(play):
     async def test(world):
         await world.all(10, timeout_s=1e4)
         assert sent_in_first_minute(world) == 4
-        assert "Strict" in repr(world.cluster._assembly.limiters["m"])
+        assert "Strict" in repr(world.cluster._room.limiters["m"])
 
     play(test, rate_limits=RateLimits(requests_per_minute=4, strict=True), serving=LONG)
 

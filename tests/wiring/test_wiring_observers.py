@@ -137,7 +137,7 @@ def test_everything_adds_up_after_a_storm(play, seed):
             assert ledger.spent_pico == sum(a.cost_pico or 0 for a in mine)
             assert ledger.windows[0].committed_pico <= 10**12
         sent = [c for n in "abc" for c in world[n].calls if c.sent is not None]
-        limited = sum(world.cluster._router.engines[n].gates.limiter.snapshot().requests.used for n in "abc")
+        limited = sum(world.cluster._room.router.engines[n].gates.limiter.snapshot().requests.used for n in "abc")
         assert limited <= len(sent)
 
     config = CircuitBreakerConfig(failure_threshold=6, open_duration_s=2.0)

@@ -187,7 +187,7 @@ def test_a_backoff_that_would_end_after_the_deadline_is_not_slept_nor_paid_for(p
         assert len(world.calls) == 4
         assert world.metrics().retried == 3
         assert world.seen.requests[0].retries == 3
-        assert world.cluster._router.engines["m"].gates.quota.tokens == 500 - 3 * 5
+        assert world.cluster._room.router.engines["m"].gates.quota.tokens == 500 - 3 * 5
 
     play(test, FAILS, retry=retry(max_retries=10))
 
@@ -217,7 +217,7 @@ def test_the_quota_bounds_what_retries_add_to_an_outage(play):
         for _ in range(60):
             await world.all(10)
         assert len(world.calls) == 600 + 100  # 500 tokens, 5 a retry
-        assert world.cluster._router.engines["m"].gates.quota.tokens == 0
+        assert world.cluster._room.router.engines["m"].gates.quota.tokens == 0
 
     play(
         test,
@@ -232,7 +232,7 @@ def test_a_success_after_a_retry_gives_back_what_it_took_and_no_more(play):
     """A retry after a 429 with Retry-After is free, yet its success put five tokens into the quota."""
 
     async def test(world):
-        quota = world.cluster._router.engines["m"].gates.quota
+        quota = world.cluster._room.router.engines["m"].gates.quota
         await world.ask()  # 503, ok
         assert quota.tokens == 500
         await ended(world.ask())  # 503, bad request: the five are gone
@@ -246,7 +246,7 @@ def test_a_success_after_a_retry_gives_back_what_it_took_and_no_more(play):
 
 def test_a_429_that_names_its_wait_takes_no_quota_and_one_that_does_not_does(play):
     async def test(world):
-        quota = world.cluster._router.engines["m"].gates.quota
+        quota = world.cluster._room.router.engines["m"].gates.quota
         await ended(world.ask())
         assert quota.tokens == 490
 

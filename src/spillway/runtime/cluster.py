@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from spillway.core.actor import ActorRef, ActorSystem
 from spillway.core.clock import new_id
-from spillway.core.errors import Backpressure, BadRequest, ConfigError, InferenceError
+from spillway.core.errors import BadRequest, ConfigError, InferenceError
 from spillway.core.priority import Priority
 from spillway.core.request import GenerateRequest, Prompt, as_messages
 from spillway.remote.cost import input_bound, usd_to_pico
-from spillway.remote.engine import Call, EngineMsg, Observer, RemoteEngineCoreActor, SpendGate
-from spillway.remote.worker import LiveStream, RemoteWorkerActor, answer
-from spillway.runtime.assembly import Assembly
+from spillway.remote.engine import Call, Observer, SpendGate
+from spillway.remote.worker import LiveStream, answer
 from spillway.runtime.config import environment, load
 from spillway.runtime.deployed import Deployed
+from spillway.runtime.engine_room import EngineRoom, refused
 from spillway.runtime.loops import LoopThread
 from spillway.runtime.mapping import Mapper
 from spillway.runtime.metrics import ClusterMetrics, measure
-from spillway.runtime.pricing import price_engines
-from spillway.runtime.routing import Router, RouteTarget, unknown_name
+from spillway.runtime.routing import RouteTarget, unknown_name
 from spillway.runtime.stream import TokenStream
 
 if TYPE_CHECKING:
@@ -71,16 +69,13 @@ class Cluster:
         for name in runners or {}:
             if name not in names:
                 raise ConfigError(f"runners: {unknown_name(name, names)}")
-        self._assembly = Assembly(self._deployments, runners or {}, environment() if environ is None else environ)
-        self._observers = list(observers)
-        self._drain_s = drain_s
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._router: Router | None = None
-        self._system: ActorSystem | None = None
-        self._actors: dict[str, ActorRef[EngineMsg]] = {}
-        self._starting: asyncio.Task[None] | None = None
-        self._started = False
-        self._closed = False
+        self._room = EngineRoom(
+            self._deployments,
+            runners or {},
+            environment() if environ is None else environ,
+            observers=observers,
+            drain_s=drain_s,
+        )
         self._thread: LoopThread | None = None
         self._threading = threading.Lock()
 
@@ -147,9 +142,9 @@ class Cluster:
             extra_headers=extra_headers,
             idempotency_id=new_id(),
         )
-        if not self._started:
-            await self._start()
-        route = self._router_here().route(name)
+        if not self._room.started:
+            await self._room.start()
+        route = self._room.routes().route(name)
         call = self._call(request, route, False, priority, timeout_s, max_cost_usd, fallback, tenant)
         return cast("Tokens", await answer(call, route))
 
@@ -174,9 +169,9 @@ class Cluster:
             gate: the caller's own cap on spending.
             stream: ask the provider for a stream and put it together.
         """
-        if not self._started:
-            await self._start()
-        router = self._router_here()
+        if not self._room.started:
+            await self._room.start()
+        router = self._room.routes()
         route = router.route(name)
         call = self._call(request, route, stream, priority, timeout_s, max_cost_usd, fallback, tenant)
         call.may_shift_early = shift_early
@@ -208,9 +203,9 @@ class Cluster:
         request = _request(prompt, sampling)
 
         async def begin() -> tuple[Call, tuple[RouteTarget, ...]]:
-            if not self._started:
-                await self._start()
-            route = self._router_here().route(name)
+            if not self._room.started:
+                await self._room.start()
+            route = self._room.routes().route(name)
             return self._call(request, route, True, priority, timeout_s, max_cost_usd, fallback, tenant), route
 
         return TokenStream(begin)
@@ -226,9 +221,9 @@ class Cluster:
 
         Cancellation: leaving the iteration early cancels what is in flight.
         """
-        if not self._started:
-            await self._start()
-        members = self._router_here().route(name)[0].members
+        if not self._room.started:
+            await self._room.start()
+        members = self._room.routes().route(name)[0].members
         concurrency = sum(m.deployment.serving.max_concurrent * m.deployment.replicas for m in members)
         capacity = sum(m.deployment.serving.queue_capacity for m in members)
 
@@ -267,18 +262,14 @@ class Cluster:
             ModelNotFound: there is none of that name.
             RuntimeError: no event loop is running and the Cluster has not started.
         """
-        router = self._assemble()
+        router = self._room.assemble()
         engine = router.engines.get(name)
         if engine is None:
             router.route(name)
             members = ", ".join(m.name for m in router.route(name)[0].members)
             raise BadRequest(f"{name!r} is a group; its deployments are: {members}")
 
-        async def actor() -> ActorRef[EngineMsg]:
-            await self._start()
-            return self._actors[name]
-
-        return Deployed(engine, actor)
+        return Deployed(engine, partial(self._room.actor, name))
 
     def deployments(self) -> list[str]:
         """Return the names of all deployments."""
@@ -286,7 +277,7 @@ class Cluster:
 
     def metrics(self) -> ClusterMetrics:
         """Return the counters of all deployments."""
-        engines = {} if self._router is None else self._router.engines
+        engines = {} if self._room.router is None else self._room.router.engines
         return ClusterMetrics(per_deployment={name: measure(engine) for name, engine in engines.items()})
 
     # Life.
@@ -297,32 +288,24 @@ class Cluster:
         Raises:
             ConfigError: a secret is missing, a runtime is unknown, or a cap has no price to count with.
         """
-        await self._start()
+        await self._room.start()
 
     async def aclose(self) -> None:
         """Stop: refuse what waits, let what runs finish for `drain_s` seconds, close the connections."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._starting is not None:
-            await asyncio.wait({self._starting})
-        if self._router is not None:
-            await asyncio.gather(*(e.aclose(self._drain_s) for e in self._router.engines.values()))
-        if self._system is not None:
-            await self._system.aclose()
+        await self._room.aclose()
 
     def close(self) -> None:
         """End a Cluster that was used through the synchronous doors."""
         with self._threading:
             thread, self._thread = self._thread, None
             if thread is None:
-                self._closed = self._closed or not self._started
+                self._room.closed = self._room.closed or not self._room.started
         if thread is not None:
             thread.run(self.aclose)
             thread.close()
 
     async def __aenter__(self) -> Self:
-        await self._start()
+        await self._room.start()
         return self
 
     async def __aexit__(
@@ -331,52 +314,13 @@ class Cluster:
         await self.aclose()
 
     def __enter__(self) -> Self:
-        self._in_thread().run(self._start)
+        self._in_thread().run(self._room.start)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _assemble(self) -> Router:
-        if self._router is None:
-            self._loop = asyncio.get_running_loop()
-            engines = self._assembly.build(self._loop)
-            for engine in engines:
-                engine.observers.extend(self._observers)
-            self._router = Router(engines)
-        return self._router
-
-    async def _start(self) -> None:
-        if self._closed:
-            raise _closed()
-        self._assemble()
-        if self._started:
-            return
-        if self._starting is None:
-            self._starting = asyncio.create_task(self._bring_up())
-        await asyncio.shield(self._starting)
-
-    async def _bring_up(self) -> None:
-        router = self._assemble()
-        await price_engines(router.engines.values())
-        system = ActorSystem()
-        system.start()
-        for engine in router.engines.values():
-            route = router.route(engine.name)
-            actor = RemoteEngineCoreActor(engine, answer=_answerer(route), workers=RemoteWorkerActor)
-            self._actors[engine.name] = system.spawn(actor, engine.name.replace("/", "-"))
-        self._system = system
-        self._started = True
-
-    def _router_here(self) -> Router:
-        if self._closed:
-            raise _closed()
-        router = self._router
-        if router is None or asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("this Cluster runs on another event loop; make one Cluster for each loop")
-        return router
 
     def _call(
         self,
@@ -411,20 +355,16 @@ class Cluster:
     def _in_thread(self) -> LoopThread:
         with self._threading:
             if self._thread is None:
-                if self._closed:
-                    raise _closed()
-                if self._started:
+                if self._room.closed:
+                    raise refused()
+                if self._room.started:
                     raise RuntimeError("this Cluster runs on an event loop already; await `generate` there")
                 self._thread = LoopThread()
             return self._thread
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "running" if self._started else "not started"
+        state = "closed" if self._room.closed else "running" if self._room.started else "not started"
         return f"<Cluster {state}: {', '.join(self.deployments())}>"
-
-
-def _closed() -> Backpressure:
-    return Backpressure("the Cluster is closed", reason="closed")
 
 
 def _request(prompt: Prompt, sampling: dict[str, Any]) -> GenerateRequest:
@@ -439,10 +379,3 @@ def _max_cost(usd: float) -> int:
         return usd_to_pico(usd)
     except ValueError as error:
         raise BadRequest(f"max_cost_usd: {error}") from None
-
-
-def _answerer(route: tuple[RouteTarget, ...]) -> Any:
-    async def whole(call: Call) -> Any:
-        return await answer(call, route)
-
-    return whole

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from spillway.core.errors import InferenceError
 from spillway.core.options import Deployment
 from spillway.providers.registry import config_class, infer_runtime, known_runtimes
 from spillway.runtime.config_errors import Problems, near, quoted, shown
@@ -150,19 +149,17 @@ def check_together(
             problems.add(f"name {quoted(group)} is also the group of line {line}", _at(names[group]), "name")
     targets = [*names, *(group for group in groups if group not in names)]
     for index, table in enumerate(tables):
-        _check_list(problems, table, index, "fallback", targets, "names no deployment or group")
-        _check_list(problems, table, index, "fallback_on", _error_codes(), "is no error code")
+        _check_fallback(problems, table, index, targets)
     _check_limit_groups(problems, deployments)
 
 
-def _check_list(
-    problems: Problems, table: Mapping[str, Any], index: int, key: str, known: Sequence[str], what: str
-) -> None:
-    values = table.get(key)
+def _check_fallback(problems: Problems, table: Mapping[str, Any], index: int, known: Sequence[str]) -> None:
+    values = table.get("fallback")
     for position, value in enumerate(values if isinstance(values, list) else ()):
         if isinstance(value, str) and value not in known:
             hint = near(value, known) or f"known: {', '.join(map(shown, known))}"
-            problems.add(f"{key} {quoted(value)} {what} ({hint})", _at(index), key, position)
+            message = f"fallback {quoted(value)} names no deployment or group ({hint})"
+            problems.add(message, _at(index), "fallback", position)
 
 
 def _check_limit_groups(problems: Problems, deployments: Sequence[Deployment | None]) -> None:
@@ -183,7 +180,3 @@ def _check_limit_groups(problems: Problems, deployments: Sequence[Deployment | N
 
 def _at(index: int) -> KeyPath:
     return ("deployment", index)
-
-
-def _error_codes() -> list[str]:
-    return [kind.code for kind in InferenceError.__subclasses__() if kind.__module__ == InferenceError.__module__]

@@ -94,8 +94,9 @@ def resolve_prices_sync(deployment: Deployment, runtime_kind: str | None = None)
     limit = known_output_limit(model)
     if limit is None:
         limit = DEFAULT_OUTPUT_LIMIT
-    if deployment.pricing is not None:
-        prices = PriceTable.from_pricing(deployment.pricing)
+    pricing = deployment.pricing
+    if pricing is not None and pricing.is_whole:
+        prices = PriceTable.from_pricing(pricing)
         return ModelFacts(prices=prices, output_limit=limit, context_window=None, source="deployment.pricing")
     known = None
     if _needs_the_list(deployment, runtime_kind):
@@ -103,9 +104,8 @@ def resolve_prices_sync(deployment: Deployment, runtime_kind: str | None = None)
     if known is None:
         _warn_unknown(model, runtime_kind or deployment.runtime)
         return ModelFacts(prices=None, output_limit=limit, context_window=None, source="unknown")
-    return ModelFacts(
-        prices=known.prices, output_limit=limit, context_window=known.context_window, source="genai-prices"
-    )
+    prices = known.prices if pricing is None else known.prices.with_pricing(pricing)
+    return ModelFacts(prices=prices, output_limit=limit, context_window=known.context_window, source="genai-prices")
 
 
 def known_models(pattern: str = "*") -> list[KnownModel]:
@@ -178,7 +178,8 @@ def table_of(info: ModelInfo) -> PriceTable | None:
 
 def _needs_the_list(deployment: Deployment, runtime_kind: str | None) -> bool:
     kind = runtime_kind or deployment.runtime
-    return deployment.pricing is None and (kind is None or kind in _PROVIDERS)
+    whole = deployment.pricing is not None and deployment.pricing.is_whole
+    return not whole and (kind is None or kind in _PROVIDERS)
 
 
 def _provider_of(deployment: Deployment, runtime_kind: str | None) -> str | None:

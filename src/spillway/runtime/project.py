@@ -26,6 +26,7 @@ class ClusterSettings(Options, frozen=True, kw_only=True):
     state: str = "spillway.db"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.store.startswith(("redis://", "rediss://")):
             raise ValueError('store: Redis needs the extra redis, which this version does not have; write "memory"')
         if self.store != "memory":
@@ -51,6 +52,7 @@ class GatewayKey(Options, frozen=True, kw_only=True):
     max_priority: Literal["background", "normal", "high", "critical"] = "normal"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.name.strip():
             raise ValueError("name must not be empty")
         self._at_least(0, "max_spend_per_day_usd")
@@ -71,6 +73,7 @@ class GatewaySettings(Options, frozen=True, kw_only=True):
     keys: tuple[GatewayKey, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         host, colon, port = self.bind.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
             raise ValueError("bind must be HOST:PORT, for example 127.0.0.1:8080")

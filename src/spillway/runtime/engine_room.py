@@ -1,0 +1,141 @@
+"""The life of a Cluster's engines: built on one loop at the first use, priced, run under actors, ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from spillway.core.actor import ActorRef, ActorSystem
+from spillway.core.errors import Backpressure
+from spillway.remote.engine import Call, EngineMsg, Observer, RemoteEngineCoreActor
+from spillway.remote.worker import RemoteWorkerActor, answer
+from spillway.runtime.assembly import Assembly
+from spillway.runtime.pricing import price_engines
+from spillway.runtime.routing import Router, RouteTarget
+
+if TYPE_CHECKING:
+    from spillway.core.options import Deployment
+    from spillway.core.ports import RunnerFactory
+
+
+class EngineRoom:
+    """Everything of a Cluster that lives on an event loop.
+
+    Attributes:
+        started: whether requests may come.
+        closed: whether it has ended, or never will begin.
+        router: the routes over its engines; None before the first use.
+
+    Invariants: it belongs to the loop that ran when it was first used, and to no other.
+    """
+
+    def __init__(
+        self,
+        deployments: Iterable[Deployment],
+        runners: Mapping[str, RunnerFactory],
+        environ: Mapping[str, str],
+        *,
+        observers: Sequence[Observer],
+        drain_s: float,
+    ) -> None:
+        self._assembly = Assembly(deployments, runners, environ)
+        self._observers = list(observers)
+        self._drain_s = drain_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._system: ActorSystem | None = None
+        self._actors: dict[str, ActorRef[EngineMsg]] = {}
+        self._starting: asyncio.Task[None] | None = None
+        self.router: Router | None = None
+        self.started = False
+        self.closed = False
+
+    def assemble(self) -> Router:
+        """Return the routes; the engines are built if this is the first use.
+
+        Raises:
+            ConfigError: a secret is missing, or a runtime is unknown.
+        """
+        if self.router is None:
+            self._loop = asyncio.get_running_loop()
+            engines = self._assembly.build(self._loop)
+            for engine in engines:
+                engine.observers.extend(self._observers)
+            self.router = Router(engines)
+        return self.router
+
+    async def start(self) -> None:
+        """Build the engines, look prices up and start the actors, once for all who ask.
+
+        Raises:
+            Backpressure: it is closed.
+            ConfigError: see `assemble`; or a cap has no price to count with.
+        """
+        if self.closed:
+            raise refused()
+        self.assemble()
+        if self.started:
+            return
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._bring_up())
+        await asyncio.shield(self._starting)
+
+    def routes(self) -> Router:
+        """Return the routes for a request on the running loop.
+
+        Raises:
+            Backpressure: it is closed.
+            RuntimeError: it runs on another loop.
+        """
+        if self.closed:
+            raise refused()
+        router = self.router
+        if router is None or asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("this Cluster runs on another event loop; make one Cluster for each loop")
+        return router
+
+    async def actor(self, name: str) -> ActorRef[EngineMsg]:
+        """Return the actor of one engine."""
+        await self.start()
+        return self._actors[name]
+
+    async def aclose(self) -> None:
+        """Refuse what waits, let what runs finish for `drain_s` seconds, close the connections; may be called twice."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._starting is not None:
+            await asyncio.wait({self._starting})
+        if self.router is not None:
+            await asyncio.gather(*(e.aclose(self._drain_s) for e in self.router.engines.values()))
+        if self._system is not None:
+            await self._system.aclose()
+
+    @property
+    def limiters(self) -> Mapping[str, Any]:
+        """The limiters' actors by deployment or limit group."""
+        return self._assembly.limiters
+
+    async def _bring_up(self) -> None:
+        router = self.assemble()
+        await price_engines(router.engines.values())
+        system = ActorSystem()
+        system.start()
+        for engine in router.engines.values():
+            route = router.route(engine.name)
+            actor = RemoteEngineCoreActor(engine, answer=_answerer(route), workers=RemoteWorkerActor)
+            self._actors[engine.name] = system.spawn(actor, engine.name.replace("/", "-"))
+        self._system = system
+        self.started = True
+
+
+def refused() -> Backpressure:
+    """Return what a closed Cluster answers."""
+    return Backpressure("the Cluster is closed", reason="closed")
+
+
+def _answerer(route: tuple[RouteTarget, ...]) -> Any:
+    async def whole(call: Call) -> Any:
+        return await answer(call, route)
+
+    return whole
