@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from spillway.core.fitting import fit
 from spillway.core.secrets import SecretLike
 
 Jitter = Literal["none", "equal", "full"]
@@ -15,30 +15,43 @@ OnCapacityExhausted = Literal["queue", "reject", "fallback"]
 OnExceeded = Literal["reject", "warn", "throttle"]
 OnDisconnect = Literal["cancel", "drain"]
 RetryOn = Literal["rate_limited", "server_error", "network_error", "timeout"]
+ErrorCode = Literal[
+    "rate_limited",
+    "backpressure",
+    "budget_exceeded",
+    "quota_exhausted",
+    "circuit_open",
+    "server_error",
+    "network_error",
+    "timeout",
+    "content_filtered",
+    "context_length_exceeded",
+    "bad_request",
+    "unauthorized_upstream",
+    "forbidden_upstream",
+    "stream_interrupted",
+    "model_not_found",
+    "invalid_api_key",
+]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of options; `key` in an error message is the field's name."""
+    """A table of options, held to the types of its fields; an error message begins with the field's name."""
+
+    def __post_init__(self) -> None:
+        fit(self)
 
     def _at_least(self, low: float, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and low <= value < math.inf):
+            if value is not None and not low <= value < math.inf:
                 raise ValueError(f"{name} must be a number >= {low:g}, not {value!r}")
 
     def _positive(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value < math.inf):
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a number > 0, not {value!r}")
-
-    def _choice(self, name: str, allowed: Sequence[str]) -> None:
-        if getattr(self, name) not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class HttpConfig(Options, frozen=True, kw_only=True):
@@ -53,6 +66,11 @@ class HttpConfig(Options, frozen=True, kw_only=True):
     proxy: str | None = None
     ca_file: str | None = None
     http2: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.proxy is not None and not self.proxy.startswith(("http://", "https://")):
+            raise ValueError("proxy must begin with http:// or https://")
 
 
 class RateLimits(Options, frozen=True, kw_only=True):
@@ -72,6 +90,7 @@ class RateLimits(Options, frozen=True, kw_only=True):
     strict: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._at_least(
             1,
             "requests_per_minute",
@@ -105,9 +124,9 @@ class RetryPolicy(Options, frozen=True, kw_only=True):
     retry_on: tuple[RetryOn, ...] = ("rate_limited", "server_error", "network_error", "timeout")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._at_least(0, "max_retries", "initial_backoff_s", "max_backoff_s")
         self._at_least(1, "backoff_multiplier")
-        self._choice("jitter", ("none", "equal", "full"))
 
 
 class CircuitBreakerConfig(Options, frozen=True, kw_only=True):
@@ -133,10 +152,11 @@ class CircuitBreakerConfig(Options, frozen=True, kw_only=True):
     slow_call_ratio: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._at_least(1, "failure_threshold", "minimum_calls", "half_open_max_probes")
         self._positive("window_s", "open_duration_s", "max_open_duration_s", "slow_call_s")
         for name in ("failure_ratio", "slow_call_ratio"):
-            if not (_is_number(getattr(self, name)) and 0 < getattr(self, name) <= 1):
+            if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in (0, 1], not {getattr(self, name)!r}")
         if self.max_open_duration_s < self.open_duration_s:
             raise ValueError("max_open_duration_s must be at least open_duration_s")
@@ -159,6 +179,7 @@ class Timeouts(Options, frozen=True, kw_only=True):
     total_timeout_s: float = 1800.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._positive(*self.__struct_fields__)
 
 
@@ -180,10 +201,10 @@ class Serving(Options, frozen=True, kw_only=True):
     priority_aging_s: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._at_least(1, "max_concurrent", "queue_capacity")
         self._positive("queue_timeout_s")
         self._at_least(0, "priority_aging_s")
-        self._choice("on_capacity_exhausted", ("queue", "reject", "fallback"))
 
 
 class Budget(Options, frozen=True, kw_only=True):
@@ -195,26 +216,33 @@ class Budget(Options, frozen=True, kw_only=True):
     on_exceeded: OnExceeded = "reject"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._at_least(0, "max_spend_per_hour_usd", "max_spend_per_day_usd", "max_spend_per_month_usd")
-        self._choice("on_exceeded", ("reject", "warn", "throttle"))
 
 
 class Pricing(Options, frozen=True, kw_only=True):
     """Prices in USD per million tokens, instead of the published ones.
 
-    An absent class is priced as the class it is part of: `cache_write_1h` as `cache_write`, cached input and cache
-    writes as input, reasoning as output. A price of 0 is free.
+    With a price of input and of output it is the whole list: an absent class is priced as the class it is part of,
+    `cache_write_1h` as `cache_write`, cached input and cache writes as input, reasoning as output. Without one of the
+    two, every class that is absent keeps its published price. A price of 0 is free.
     """
 
-    input_per_mtok_usd: float
-    output_per_mtok_usd: float
+    input_per_mtok_usd: float | None = None
+    output_per_mtok_usd: float | None = None
     cached_input_per_mtok_usd: float | None = None
     cache_write_per_mtok_usd: float | None = None
     cache_write_1h_per_mtok_usd: float | None = None
     reasoning_per_mtok_usd: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._at_least(0, *self.__struct_fields__)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it needs no published prices beside it."""
+        return self.input_per_mtok_usd is not None and self.output_per_mtok_usd is not None
 
 
 class RuntimeConfig(Options, frozen=True, kw_only=True):
@@ -229,6 +257,7 @@ class RuntimeConfig(Options, frozen=True, kw_only=True):
     api_key: SecretLike | tuple[SecretLike, ...] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError(f"endpoint must begin with http:// or https://, not {self.endpoint!r}")
 
@@ -242,7 +271,7 @@ class Deployment(Options, frozen=True, kw_only=True):
         model: what the provider is asked for; default: `name`.
         runtime: `openai`, `anthropic`, `gemini`, `litellm` or a third party's; inferred from the model when None.
         replicas: independent worker pools.
-        idempotent: False: never retried.
+        idempotent: False: never retried, nor asked of a fallback once it may have been done.
         fallback: names or groups asked in order when this one can't.
         fallback_on: codes that fall back beside the retryable and refusing ones.
         fallback_after_s: a predicted wait beyond this goes to a healthy fallback at once.
@@ -258,7 +287,7 @@ class Deployment(Options, frozen=True, kw_only=True):
     replicas: int = 1
     idempotent: bool = True
     fallback: tuple[str, ...] = ()
-    fallback_on: tuple[str, ...] = ()
+    fallback_on: tuple[ErrorCode, ...] = ()
     fallback_after_s: float = 1.0
     limit_group: str = ""
     on_disconnect: OnDisconnect = "cancel"
@@ -273,16 +302,14 @@ class Deployment(Options, frozen=True, kw_only=True):
     pricing: Pricing | None = None
 
     def __post_init__(self) -> None:
-        if not self.name or not self.name.strip():
+        super().__post_init__()
+        if not self.name.strip():
             raise ValueError("name must not be empty")
         self._at_least(1, "weight", "replicas")
         self._at_least(0, "fallback_after_s")
-        self._choice("on_disconnect", ("cancel", "drain"))
-        for field in ("fallback", "fallback_on"):
-            value = getattr(self, field)
-            if isinstance(value, str):
-                raise ValueError(f"{field} must be a list of names, not the text {value!r}")  # noqa: TRY004 - one error class for options
-            msgspec.structs.force_setattr(self, field, tuple(value))
+        takes = getattr(self.runtime_config, "runtime", None)
+        if None not in {takes, self.runtime} and takes != self.runtime:
+            raise ValueError(f"runtime_config is that of the runtime {takes!r}, not of {self.runtime!r}")
 
     @property
     def provider_model(self) -> str:

@@ -332,6 +332,9 @@ def _close_now(engine: Engine, handle: RunHandle) -> None:
 def _falls_back(call: Call, error: InferenceError, ruling: Engine) -> bool:
     if not call.may_fall_back or error.final or call.deadline <= call.loop.time():
         return False
+    if error.sent and error.status is None and not ruling.deployment.idempotent:
+        # Nobody said that it was not done, so to ask another would be to ask twice.
+        return False
     return error.falls_back or error.code in ruling.deployment.fallback_on
 
 
