@@ -304,10 +304,10 @@ class Engine:
 
     def _credential_refusal(self) -> Unauthorized:
         known = self.refused_credential
+        if known is not None and known.reason == "rebuild_failed":
+            return Unauthorized(known.message, reason=known.reason)
         return Unauthorized(
             "the provider refused the credential and its source has no other yet",
-            provider=self.kind,
-            deployment=self.name,
             reason="same_credential",
             status=None if known is None else known.status,
         )
