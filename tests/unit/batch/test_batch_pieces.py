@@ -438,6 +438,29 @@ def test_attempts_that_count_survive_any_number_of_processes(left):
     assert past.paid_pico == 40
 
 
+def test_a_flipped_bit_is_found_wherever_it_is_and_nothing_is_touched(left):
+    out, side, _ = left()
+    for number in (1, 3, 2):
+        side.append(encode_send(number, 100, 0))
+        out.append(result(number))
+        side.append(encode_done(number, result(number), 7))
+    whole = {out.path: out.path.read_bytes(), side.path: side.path.read_bytes()}
+    for path, content in whole.items():
+        for at in range(len(content)):
+            damaged = bytearray(content)
+            damaged[at] ^= 0x10
+            path.write_bytes(damaged)
+            if at == len(content) - 1:
+                # Without its end the last line is like one that was torn.
+                assert read_past(out.path, side.path, read_header(side.path)).outcomes.total() <= 3
+                continue
+            with pytest.raises(ConfigError, match=r"byte \d+"):
+                left(resume=True)
+            assert path.read_bytes() == damaged
+        path.write_bytes(content)
+    assert left(resume=True)[2].outcomes == {"ok": 3}
+
+
 def test_an_output_line_that_was_written_by_nobody_is_refused(left):
     out, side, _ = left()
     out.append(result(5))
