@@ -77,6 +77,15 @@ class SecretRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         given = [f for f in ("from_env", "from_file", "from_command", "inline") if getattr(self, f) is not None]
         if len(given) != 1:
             raise ValueError("a secret needs exactly one of from_env, from_file, from_command, inline")
+        command: object = self.from_command
+        if isinstance(command, list):
+            msgspec.structs.force_setattr(self, "from_command", tuple(command))
+        elif not isinstance(command, tuple | None):
+            raise ValueError("from_command must be a list that begins with the command")  # noqa: TRY004 - see below
+        texts = (self.from_env, self.from_file, *(self.from_command or ()))
+        if not all(isinstance(text, str | None) for text in texts) or not isinstance(self.inline, Secret | None):
+            # One error class for options, so that whoever reads them from a file has one to catch.
+            raise ValueError(f"{given[0]} must be text")
 
     @property
     def place(self) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from spillway.core.clock import clock_of
 from spillway.core.errors import ConfigError
-from spillway.core.options import CircuitBreakerConfig, Deployment, RateLimits
+from spillway.core.options import Deployment, RateLimits
 from spillway.remote.circuit_breaker import CircuitBreakerHandle
 from spillway.remote.cost import CostLedger, OutputP95
 from spillway.remote.engine import Engine, Gates
 from spillway.remote.rate_limit import RateLimiterActor, RateLimiterHandle, StrictRateLimiterActor
 from spillway.remote.retry import RetryQuota
+from spillway.runtime.routing import unknown_name
 from spillway.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 _AZURE_BURST_S = 1.0
 _CACHE_READS_ARE_FREE = "anthropic"
-
-_Shared = tuple[RateLimits | None, CircuitBreakerConfig, RateLimiterHandle, CircuitBreakerHandle]
 
 
 class Assembly:
@@ -34,6 +33,9 @@ class Assembly:
         deployments: their options; names are unique.
         runners: a runner factory for some deployments' names, instead of the provider's.
         environ: where secrets that come from the environment are read.
+
+    Raises:
+        ConfigError: names clash, a fallback names nothing, members of a limit group differ.
     """
 
     def __init__(
@@ -46,15 +48,15 @@ class Assembly:
         self._factories = dict(runners)
         self._environ = environ
         self._store = MemoryStore()
-        self._shared: dict[str, _Shared] = {}
+        self._shared: dict[str, tuple[RateLimiterHandle, CircuitBreakerHandle]] = {}
         self.limiters: dict[str, RateLimiterActor | StrictRateLimiterActor] = {}
-        self._check_names()
+        _check_together(self._deployments, runners)
 
     def build(self, loop: asyncio.AbstractEventLoop) -> list[Engine]:
         """Return one engine for each deployment.
 
         Raises:
-            ConfigError: a runtime is unknown, a secret is missing, members of a limit group differ.
+            ConfigError: a runtime is unknown, a secret is missing.
         """
         return [self._engine(deployment, loop) for deployment in self._deployments]
 
@@ -86,23 +88,16 @@ class Assembly:
     def _limiter_and_breaker(
         self, deployment: Deployment, runner: ModelRunner, loop: asyncio.AbstractEventLoop
     ) -> tuple[RateLimiterHandle, CircuitBreakerHandle]:
-        limits, breaker_config = deployment.rate_limits, deployment.circuit_breaker
         group = deployment.limit_group
         if group and group in self._shared:
-            first_limits, first_config, limiter, breaker = self._shared[group]
-            if (first_limits, first_config) != (limits, breaker_config):
-                raise ConfigError(
-                    f"deployment {deployment.name!r}: limit_group {group!r} has members with other rate_limits or "
-                    "circuit_breaker settings; they must be equal"
-                )
-            return limiter, breaker
+            return self._shared[group]
         key = group or deployment.name
-        actor = self._limiter_actor(key, limits, runner, loop)
+        actor = self._limiter_actor(key, deployment.rate_limits, runner, loop)
         self.limiters[key] = actor
         limiter = actor.handle()
-        breaker = CircuitBreakerHandle(key, breaker_config, clock=clock_of(loop))
+        breaker = CircuitBreakerHandle(key, deployment.circuit_breaker, clock=clock_of(loop))
         if group:
-            self._shared[group] = (limits, breaker_config, limiter, breaker)
+            self._shared[group] = limiter, breaker
         return limiter, breaker
 
     def _limiter_actor(
@@ -118,12 +113,32 @@ class Assembly:
             return StrictRateLimiterActor(key, limits, store=self._store, **options)
         return RateLimiterActor(key, limits, **options)
 
-    def _check_names(self) -> None:
-        seen: set[str] = set()
-        for deployment in self._deployments:
-            if deployment.name in seen:
-                raise ConfigError(f"two deployments are named {deployment.name!r}")
-            seen.add(deployment.name)
-        for deployment in self._deployments:
-            if deployment.group in seen and deployment.group != deployment.name:
-                raise ConfigError(f"group {deployment.group!r} has the name of a deployment")
+
+def _check_together(deployments: Sequence[Deployment], runners: Iterable[str]) -> None:
+    """Refuse what deployments are wrong about each other."""
+    named: dict[str, Deployment] = {}
+    for deployment in deployments:
+        if not isinstance(deployment, Deployment):
+            raise TypeError(f"a Cluster is made of Deployments, not of {deployment!r}")
+        if deployment.name in named:
+            raise ConfigError(f"two deployments are named {deployment.name!r}")
+        named[deployment.name] = deployment
+    for name in runners:
+        if name not in named:
+            raise ConfigError(f"runners: {unknown_name(name, named)}")
+    groups = {d.group for d in deployments if d.group}
+    sharing: dict[str, Deployment] = {}
+    for deployment in deployments:
+        where = f"deployment {deployment.name!r}"
+        if deployment.group in named and deployment.group != deployment.name:
+            raise ConfigError(f"group {deployment.group!r} has the name of a deployment")
+        for name in deployment.fallback:
+            if name not in named and name not in groups:
+                raise ConfigError(f"{where} falls back to {unknown_name(name, {*named, *groups})}")
+        if deployment.limit_group:
+            first = sharing.setdefault(deployment.limit_group, deployment)
+            if (first.rate_limits, first.circuit_breaker) != (deployment.rate_limits, deployment.circuit_breaker):
+                raise ConfigError(
+                    f"{where}: limit_group {deployment.limit_group!r} has members with other rate_limits or "
+                    "circuit_breaker settings; they must be equal"
+                )

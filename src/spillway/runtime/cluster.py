@@ -20,7 +20,7 @@ from spillway.runtime.engine_room import EngineRoom, refused
 from spillway.runtime.loops import LoopThread
 from spillway.runtime.mapping import Mapper
 from spillway.runtime.metrics import ClusterMetrics, measure
-from spillway.runtime.routing import RouteTarget, unknown_name
+from spillway.runtime.routing import RouteTarget
 from spillway.runtime.stream import TokenStream
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class Cluster:
         drain_s: how long closing waits for what runs.
 
     Raises:
-        ConfigError: names clash or a fallback names nothing. Secrets are read at the first use.
+        ConfigError: names clash, a fallback names nothing, members of a limit group differ. Secrets are read at the
+            first use.
     """
 
     def __init__(
@@ -65,10 +66,6 @@ class Cluster:
         self._deployments = tuple(deployments)
         if not self._deployments:
             raise ConfigError("a Cluster needs at least one deployment")
-        names = {d.name for d in self._deployments}
-        for name in runners or {}:
-            if name not in names:
-                raise ConfigError(f"runners: {unknown_name(name, names)}")
         self._room = EngineRoom(
             self._deployments,
             runners or {},

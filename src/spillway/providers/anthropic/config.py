@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import msgspec
-
 from spillway.core.options import RuntimeConfig
 
 ENDPOINT = "https://api.anthropic.com"
@@ -33,7 +31,3 @@ class AnthropicConfig(RuntimeConfig, frozen=True, kw_only=True):
         super().__post_init__()
         if not self.anthropic_version:
             raise ValueError("anthropic_version must not be empty")
-        given: object = self.beta
-        if isinstance(given, str):
-            raise ValueError(f"beta must be a list of names, not the text {given!r}")  # noqa: TRY004 - one error class for options
-        msgspec.structs.force_setattr(self, "beta", tuple(self.beta))

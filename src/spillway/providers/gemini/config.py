@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -42,9 +43,11 @@ class GeminiConfig(RuntimeConfig, frozen=True, kw_only=True):
     safety: tuple[SafetySetting, ...] = ()
 
     def __post_init__(self) -> None:
+        given: Any = self.safety
+        if isinstance(given, list | tuple):
+            safety = tuple(SafetySetting(**each) if isinstance(each, Mapping) else each for each in given)
+            msgspec.structs.force_setattr(self, "safety", safety)
         super().__post_init__()
-        self._choice("variant", ("ai_studio", "vertex"))
-        msgspec.structs.force_setattr(self, "safety", tuple(msgspec.convert(self.safety, tuple[SafetySetting, ...])))
         if self.variant == "vertex":
             if self.credentials is not None and not self.project:
                 raise ValueError("credentials need a project")

@@ -34,7 +34,6 @@ class OpenAiConfig(RuntimeConfig, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._choice("variant", ("openai", "azure"))
         if self.variant == "azure":
             if self.endpoint is None and not self.resource:
                 raise ValueError('variant = "azure" needs a resource or an endpoint')

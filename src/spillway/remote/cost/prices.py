@@ -139,12 +139,22 @@ class PriceTable:
 
     @classmethod
     def from_pricing(cls, pricing: Pricing) -> PriceTable:
-        """Return the table of a `[deployment.pricing]`."""
-        rates = {
-            field.removesuffix("_per_mtok_usd"): None if value is None else usd_to_pico(value)
-            for field, value in ((name, getattr(pricing, name)) for name in pricing.__struct_fields__)
-        }
-        return cls([PriceEntry(base=msgspec.convert(rates, Rates))])
+        """Return the table of a `[deployment.pricing]` that is whole."""
+        return cls([PriceEntry(base=Rates(**_rates_of(pricing)))])
+
+    def with_pricing(self, pricing: Pricing) -> PriceTable:
+        """Return this table with the prices of a `[deployment.pricing]` in the place of its own, at all times."""
+        rates = _rates_of(pricing)
+        replace = msgspec.structs.replace
+        entries = [
+            replace(
+                entry,
+                base=replace(entry.base, **rates),
+                tiers=tuple((start, replace(tier, **rates)) for start, tier in entry.tiers),
+            )
+            for entry in self._entries
+        ]
+        return PriceTable(entries, max_input=self.max_input)
 
     @property
     def entries(self) -> tuple[PriceEntry, ...]:
@@ -223,3 +233,9 @@ class PriceTable:
         more = " (tiers or dates)" if newest.tiers or len(self._entries) > 1 else ""
         per_input, per_output = pico_to_usd(newest.base.input), pico_to_usd(newest.base.output)
         return f"<PriceTable {per_input:g} in, {per_output:g} out, USD per Mtok{more}>"
+
+
+def _rates_of(pricing: Pricing) -> dict[str, int]:
+    """Return the prices that are given, in pico-USD, by the names of `Rates`."""
+    given = ((name, getattr(pricing, name)) for name in pricing.__struct_fields__)
+    return {name.removesuffix("_per_mtok_usd"): usd_to_pico(value) for name, value in given if value is not None}
