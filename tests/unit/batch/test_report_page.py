@@ -274,6 +274,24 @@ def test_a_summary_may_say_little_or_nothing(tmp_path, told):
     assert "Complete" in page.text
 
 
+def test_the_table_says_of_retries_what_the_plot_shows(tmp_path):
+    recorder = Recorder(Clock(0.0))
+    for i in range(5):
+        recorder.on_attempt(attempt(1.0 + i, "a", attempt=int(i >= 3)))
+    page = page_of(tmp_path, recorder, {"deployments": {"a": {"requests": 3, "succeeded": 3, "retried": 7777}}})
+    assert "7777" not in page.text.replace(",", "")
+    assert "2 attempts over" in page.text
+
+
+def test_deployments_that_were_not_asked_are_named_and_not_listed(tmp_path):
+    recorder = Recorder(Clock(0.0))
+    recorder.on_attempt(attempt(1.0, "a"))
+    told = {"deployments": {"a": {"requests": 1, "succeeded": 1}, "spare": {"requests": 0}, "full": {"refused": 4}}}
+    page = page_of(tmp_path, recorder, told)
+    assert "Not asked: spare." in page.text
+    assert len(page.all("span", "who")) == 2
+
+
 def test_many_deployments(tmp_path):
     recorder = Recorder(Clock(0.0))
     for i in range(2_000):

@@ -19,6 +19,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         ok: requests answered.
+        retried: attempts after the first of their request.
         failed: failed attempts by code, most frequent first.
         cost_usd: None when its price is unknown.
     """
@@ -198,7 +199,8 @@ def _row(name: str, metrics: object, track: DeploymentTrack) -> Row:
     return Row(
         name=name,
         ok=_or(told.count("succeeded"), track.outcomes["ok"]),
-        retried=_or(told.count("retried"), sum(track.repeated)),
+        # What was sent again, as the plot has it; a deployment also counts retries that a refusal kept from being sent.
+        retried=sum(track.repeated),
         fell_back=_or(told.count("fell_back"), track.fell_back),
         failed=track.failed() if failed is None else failed,
         attempts=_or(told.count("attempts"), track.attempts),

@@ -167,7 +167,10 @@ def _errors(view: View, tracks: dict[str, DeploymentTrack]) -> Html:
 
 def _retries(view: View, tracks: dict[str, DeploymentTrack]) -> Html:
     found = [lanes.Lane("", name, view.sums(track.repeated)) for name, track in tracks.items() if any(track.repeated)]
-    says = "Attempts after the first of the same request, on the same deployment or as its fallback."
+    says = (
+        "Attempts after the first of the same request, on the same deployment or as its fallback. A line that waited "
+        "for an outage to end begins anew."
+    )
     if not found:
         return figure("Retries", says, nothing("No attempt was repeated.", good=True), identity="retries")
     rows = [
