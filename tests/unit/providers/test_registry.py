@@ -58,10 +58,6 @@ def test_runners_are_made_for_all(deployment, kind):
     assert make_runner(deployment, environ=KEYS).runtime_kind == kind
 
 
-class TheirConfig(RuntimeConfig, frozen=True, kw_only=True):
-    """Options of a runtime that is not ours."""
-
-
 @pytest.mark.parametrize(
     ("deployment", "environ", "words"),
     [
@@ -81,11 +77,6 @@ class TheirConfig(RuntimeConfig, frozen=True, kw_only=True):
             ["environment variable MY_KEY is not set"],
         ),
         (Deployment(name="gpt-4o", runtime_config=OpenAiConfig(api_key=Secret(""))), KEYS, ["the API key is empty"]),
-        (
-            Deployment(name="d", runtime="gemini", runtime_config=TheirConfig()),
-            KEYS,
-            ["GeminiConfig", "TheirConfig"],
-        ),
         (
             Deployment(
                 name="d",
