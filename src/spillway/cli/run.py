@@ -19,6 +19,7 @@ from spillway.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from spillway.batch import Run, RunOptions, RunSummary
+    from spillway.batch.report import Recorder
     from spillway.core.options import Deployment
 
 EPILOG = """\b
@@ -160,17 +161,27 @@ def _run(deployments: tuple[Deployment, ...], options: RunOptions, report: Path 
 
             recorder = Recorder(runner.get_loop().time)
         run = Run(deployments, options, observers=[] if recorder is None else [recorder])
-        summary = runner.run(_go(run))
+        summary = runner.run(_go(run, recorder))
     if report is not None and recorder is not None:
-        from spillway.batch.report import write_report
-
-        write_report(report, recorder, summary)
+        _write_report(report, recorder, summary, options.max_cost_usd)
     return summary
 
 
-async def _go(run: Run) -> RunSummary:
+def _write_report(path: Path, recorder: Recorder, summary: RunSummary, max_cost_usd: float | None) -> None:
+    from spillway.batch.report import write_report
+
+    try:
+        write_report(path, recorder, summary, max_cost_usd=max_cost_usd)
+    except OSError as error:
+        say("warning", f"the report {path} can't be written: {error.strerror or error}; the output is whole")
+
+
+async def _go(run: Run, recorder: Recorder | None) -> RunSummary:
     from spillway.batch.progress import Progress, show
 
+    if recorder is not None:
+        for name in run.cluster.deployments():
+            recorder.watch(name, run.cluster.deployment(name).circuit_breaker())
     progress = Progress(run, asyncio.get_running_loop().time)
     with _stopped_by_signals(run):
         shown = asyncio.create_task(show(progress, sys.stderr))
