@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from spillway.core.fitting import fit
+from spillway.core.masked import Masked
 from spillway.core.secrets import SecretLike
 
 Jitter = Literal["none", "equal", "full"]
@@ -58,7 +59,7 @@ class HttpConfig(Options, frozen=True, kw_only=True):
     """How connections are made.
 
     Attributes:
-        proxy: URL of an HTTP proxy; none is taken from the environment.
+        proxy: URL of an HTTP proxy; none is taken from the environment. With a password in it, it is in no `repr`.
         ca_file: PEM file of certificate authorities to trust instead of the system's.
         http2: speak HTTP/2 (extra `http2`).
     """
@@ -71,6 +72,8 @@ class HttpConfig(Options, frozen=True, kw_only=True):
         super().__post_init__()
         if self.proxy is not None and not self.proxy.startswith(("http://", "https://")):
             raise ValueError("proxy must begin with http:// or https://")
+        if self.proxy is not None and "@" in self.proxy:
+            msgspec.structs.force_setattr(self, "proxy", Masked(self.proxy))
 
 
 class RateLimits(Options, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from typing import Protocol
 from spillway.core.errors import InferenceError
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.reply import TokenChunk
+from spillway.providers.hiding import hide
 from spillway.remote.http import HttpResponse
 from spillway.remote.session import SessionSnapshot
 from spillway.remote.sse import RawEvent, SseDecoder
@@ -140,6 +141,7 @@ class StreamedAnswer:
             if error.provider is None:
                 error.provider = self._kind
             error.sent = True
+            hide(error, self._lease.secrets)
             if not out:
                 raise
             self._failure = error

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from spillway.core.errors import ConfigError, InferenceError, ServerError, Unauthorized
 from spillway.core.limits_seen import LimitsSeen
+from spillway.core.masked import Masked
 from spillway.core.options import Deployment
 from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import TokenChunk, Usage
@@ -24,6 +25,7 @@ from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers.answers import StreamedAnswer, StreamWire, Vectors, WholeAnswer
 from spillway.providers.encoding import merged_headers
+from spillway.providers.hiding import hide
 from spillway.remote.http import HttpClient, HttpRequest, HttpResponse, build_client
 from spillway.remote.session import CredentialProvider, RemoteSessionActor, SessionConfig, SessionSnapshot
 
@@ -75,7 +77,10 @@ class Wire(Protocol):
 
 
 class Headers(dict[str, str]):
-    """Headers whose values show in no repr, traceback or log."""
+    """Headers whose values show in no repr, neither theirs nor, of those they begin with, that of a copy."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__({name: Masked(value) for name, value in headers.items()})
 
     def __repr__(self) -> str:
         return f"<Headers {', '.join(self)}>"
@@ -160,6 +165,8 @@ class WireRunner:
         except InferenceError as error:
             if error.provider is None:
                 error.provider = wire.kind
+            if lease is not None:
+                hide(error, lease.secrets)
             if lease is not None and isinstance(error, Unauthorized):
                 error.generation = lease.generation  # type: ignore[attr-defined] # the session reads it to tell stale refusals
             raise

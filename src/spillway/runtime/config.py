@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spillway.core.errors import ConfigError
+from spillway.core.masked import MaskedVariables
 from spillway.core.options import Deployment
 from spillway.core.secrets import Secret, SecretLike, SecretRef
 from spillway.providers.registry import config_class, infer_runtime, key_variables
@@ -34,7 +35,7 @@ _TABLES = ("cluster", "gateway", "defaults", "deployment")
 
 def environment() -> Mapping[str, str]:
     """Return the environment of this process."""
-    return os.environ  # noqa: TID251 - this is the one reader of it
+    return MaskedVariables(os.environ)  # noqa: TID251 - this is the one reader of it
 
 
 def find_config(given: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:

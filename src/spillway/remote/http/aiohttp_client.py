@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import ssl
+from base64 import b64encode
+from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 import aiohttp
@@ -13,6 +15,7 @@ from multidict import istr
 from yarl import URL
 
 from spillway.core.errors import BadRequest, ConfigError, NetworkError
+from spillway.core.masked import Masked
 from spillway.core.options import HttpConfig, Timeouts
 from spillway.remote.http.errors import harmless_cause, translate
 from spillway.remote.http.port import HttpRequest
@@ -58,7 +61,10 @@ class AiohttpClient:
         self._connect_s = timeouts.connect_timeout_s
         self._ca_file = http.ca_file
         self._context = None if http.ca_file is None else _tls_context(http.ca_file)
-        proxy = None if http.proxy is None else _proxy(http.proxy)
+        proxy: URL | None = None
+        self._proxy_headers: Mapping[str, str] | None = None
+        if http.proxy is not None:
+            proxy, self._proxy_headers = _proxy(http.proxy)
         self._proxy_name = None if proxy is None else f"{proxy.host}:{proxy.port}"
         self._targets: dict[str, _Target] = {}
         self._session = aiohttp.ClientSession(
@@ -80,13 +86,17 @@ class AiohttpClient:
         """Return once the head of the answer is in; see `HttpClient.send`."""
         target = self._targets.get(request.url) or self._target(request.url)
         body = Body(request.body, request.on_sent)
+        headers = request.headers
+        if self._proxy_headers is not None and target.url.scheme == "http":
+            headers = {**headers, **self._proxy_headers}
         while True:
             try:
                 response = await self._session.request(
                     request.method,
                     target.url,
                     data=body,
-                    headers=request.headers,
+                    headers=headers,
+                    proxy_headers=self._proxy_headers,
                     allow_redirects=False,
                     ssl=target.tls,
                 )
@@ -169,11 +179,15 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _proxy(address: str) -> URL:
+def _proxy(address: str) -> tuple[URL, Mapping[str, str] | None]:
+    """Return the proxy's URL without credentials, and the header that carries them (RFC 7617)."""
     url = _parsed(address)
     if url is None:
         raise ConfigError("http.proxy: not an http or https URL, such as http://proxy.example:3128")
-    return url
+    if url.user is None and url.password is None:
+        return url, None
+    word = b64encode(f"{url.user or ''}:{url.password or ''}".encode()).decode()
+    return url.with_user(None), {"Proxy-Authorization": Masked(f"Basic {word}")}
 
 
 def _parsed(address: str, *, encoded: bool = False) -> URL | None:

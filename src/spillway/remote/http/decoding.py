@@ -10,6 +10,7 @@ STEP = 256 * 1024
 """Decoded bytes of one step, whatever a piece from the network would expand to."""
 
 _GZIP = 16 + zlib.MAX_WBITS
+_KNOWN = frozenset({"br", "compress", "dcb", "dcz", "zstd"})
 
 
 class Inflate:
@@ -78,4 +79,5 @@ def decoder_for(coding: str | None) -> Inflate | None:
         return None
     if name in {"gzip", "x-gzip", "deflate"}:
         return Inflate(name)
-    raise ServerError(f"the answer is in a coding that was not asked for: {name[:40]!r}", reason="decode")
+    shown = name if name in _KNOWN else "an unknown one, or several"
+    raise ServerError(f"the answer is in a coding that was not asked for: {shown}", reason="decode")

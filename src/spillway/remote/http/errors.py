@@ -66,14 +66,10 @@ def broken(exc: OSError, host: str) -> NetworkError:
 
 
 def harmless_cause(exc: BaseException) -> BaseException | None:
-    """Return what may be shown as the cause of our error: never an exception that holds headers or URLs."""
+    """Return what may be shown as the cause of our error: never what holds headers, URLs or a peer's own bytes."""
     if isinstance(exc, aiohttp.ClientConnectorError):
         return exc.os_error
-    if isinstance(exc, aiohttp.ClientResponseError):
-        return exc.__cause__
-    if isinstance(exc, InferenceError | aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return None
-    return exc
+    return exc if isinstance(exc, OSError) else None
 
 
 def _not_connected(exc: aiohttp.ClientConnectorError, host: str, *, tls: bool, proxy: str | None) -> NetworkError:

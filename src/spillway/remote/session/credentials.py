@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
+import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +15,13 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from spillway.core.errors import ConfigError
+from spillway.core.masked import Masked
 from spillway.core.secrets import Secret, SecretLike
 
 COMMAND_TIMEOUT_S = 10.0
 MAX_BYTES = 1 << 20
+
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 @runtime_checkable
@@ -65,10 +70,9 @@ class EnvCredential:
 
     async def token(self) -> Secret:
         """Return the variable's value."""
-        value = self._environ.get(self._name)
-        if value is None:
+        if self._name not in self._environ:
             raise ConfigError(f"{self.place} is not set")
-        return checked(value, self.place)
+        return checked(Masked(self._environ[self._name]), self.place)
 
     def __repr__(self) -> str:
         return f"<EnvCredential {self._name}>"
@@ -87,16 +91,15 @@ class FileCredential:
         """Return the file's text."""
         return checked(await asyncio.to_thread(self._text), self.place)
 
-    def _text(self) -> str:
+    def _text(self) -> Masked:
         path = Path(self._path)
         try:
             if path.exists() and not path.is_file():
                 raise ConfigError(f"{self.place} is not a regular file")
             with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+                return _decoded(io.BytesIO(file.read(MAX_BYTES + 1)), self.place)
         except OSError as exc:
             raise ConfigError(f"{self.place} can't be read: {exc.strerror}") from exc
-        return _decoded(content, self.place)
 
     def __repr__(self) -> str:
         return f"<FileCredential {self._path}>"
@@ -161,42 +164,43 @@ def credential_provider(secret: SecretLike, environ: Mapping[str, str]) -> Crede
     return StaticApiKey(secret.inline or Secret(""))
 
 
-def checked(value: str, place: str) -> Secret:
+def checked(value: Masked, place: str) -> Secret:
     """Return `value` without the blanks around it as a secret.
 
-    A value that begins like a JSON object must be a whole one: a file that is being written is not.
+    A value that begins like a JSON object must be a whole one: a file that is being written is not. What of it is in a
+    local variable is masked, here and below: an error's report may hold the variables of every frame.
 
     Raises:
         ConfigError: it is empty, cut off, or neither JSON nor one line.
     """
-    value = value.strip()
+    value = Masked(value.strip())
     if not value:
         raise ConfigError(f"{place} is empty")
     if value.startswith("{"):
         try:
-            msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+            msgspec.json.decode(str(value), type=dict[str, msgspec.Raw])
         except msgspec.DecodeError:
             raise ConfigError(f"{place} holds JSON that is not whole") from None
     elif not value.isprintable():
         raise ConfigError(f"{place} holds a line break or another character that no credential has")
-    return Secret(value)
+    return Secret(str(value))
 
 
-def _decoded(content: bytes, place: str) -> str:
-    if len(content) > MAX_BYTES:
+def _decoded(content: io.BytesIO, place: str) -> Masked:
+    if content.getbuffer().nbytes > MAX_BYTES:
         raise ConfigError(f"{place} yields more than {MAX_BYTES} bytes")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{place} does not yield UTF-8 text") from None
+    # An error of decoding would hold the bytes; lone surrogates stand for what is not UTF-8.
+    value = Masked(content.getvalue().decode("utf-8-sig", "surrogateescape"))
+    if _NOT_UTF8.search(value):
+        raise ConfigError(f"{place} does not yield UTF-8 text")
+    return value
 
 
-async def _output(process: asyncio.subprocess.Process, place: str) -> bytes:
-    output = b""
+async def _output(process: asyncio.subprocess.Process, place: str) -> io.BytesIO:
+    output = io.BytesIO()
     if process.stdout is not None:
-        while piece := await process.stdout.read(1 << 16):
-            output += piece
-            if len(output) > MAX_BYTES:
+        while output.write(await process.stdout.read(1 << 16)):
+            if output.tell() > MAX_BYTES:
                 raise ConfigError(f"{place} yields more than {MAX_BYTES} bytes")
     return output
 
