@@ -10,6 +10,7 @@ import msgspec
 
 from spillway.core.clock import clock_of
 from spillway.core.errors import ConfigError
+from spillway.core.masked import MaskedVariables
 from spillway.core.options import Deployment, RateLimits
 from spillway.remote.circuit_breaker import CircuitBreakerHandle
 from spillway.remote.cost import CostLedger, OutputP95
@@ -46,7 +47,7 @@ class Assembly:
     ) -> None:
         self._deployments = tuple(deployments)
         self._factories = dict(runners)
-        self._environ = environ
+        self._environ = MaskedVariables(environ)
         self._store = MemoryStore()
         self._shared: dict[str, tuple[RateLimiterHandle, CircuitBreakerHandle]] = {}
         self.limiters: dict[str, RateLimiterActor | StrictRateLimiterActor] = {}
