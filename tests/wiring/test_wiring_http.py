@@ -174,6 +174,13 @@ async def test_http2_says_what_it_needs_each_time():
             assert "http2" in str(error)
 
 
+@pytest.mark.option("gemini.credentials")
+async def test_a_key_file_of_vertex_says_what_it_needs():
+    config = GeminiConfig(variant="vertex", project="p", region="eu", credentials=Secret("{}"))
+    with pytest.raises(spillway.ConfigError, match="vertex"):
+        await cluster_of(config, runtime="gemini").start()
+
+
 @pytest.mark.option("timeouts.connect_timeout_s")
 @pytest.mark.parametrize("limit", [0.05, 0.15])
 async def test_a_connection_that_nobody_takes_costs_the_connect_timeout(limit):

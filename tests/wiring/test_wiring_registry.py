@@ -29,9 +29,6 @@ PROVIDERS = {
     "gemini": spillway.GeminiConfig,
     "litellm": spillway.LiteLlmConfig,
 }
-ELSEWHERE = {
-    "gemini.credentials": "needs Google's token service; tests/unit/providers exchange a key file for a token",
-}
 OF_THE_FILE = {"spillway.runtime.project"}  # [cluster] and [gateway]: not a deployment's
 GATEWAYS = {"invalid_api_key": "a caller's key is the gateway's, tests/e2e"}
 
@@ -76,7 +73,7 @@ def test_every_table_of_a_deployment_is_known_here():
 
 
 def test_every_option_has_a_test_through_the_door():
-    assert all_options() - named("option") - set(ELSEWHERE) == set()
+    assert all_options() - named("option") == set()
 
 
 def test_every_error_has_a_test_through_the_door():

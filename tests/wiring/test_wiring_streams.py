@@ -319,9 +319,9 @@ def test_a_stream_asked_for_as_a_whole_answer_is_put_together(play):
     play(test, (Reply(text="abcd", chunks=4),))
 
 
-def test_a_wrong_keyword_is_a_bad_request(play):
+def test_a_wrong_keyword_and_a_wrong_prompt_are_refused_at_the_call(play):
     async def test(world):
-        with pytest.raises(spillway.BadRequest):
+        with pytest.raises(TypeError):
             world.stream(temprature=1.0)
         with pytest.raises(spillway.BadRequest):
             world.stream(prompt=[])

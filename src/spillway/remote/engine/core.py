@@ -190,9 +190,12 @@ class Engine:
         try:
             self.pump()
             return await waiter
-        except asyncio.CancelledError:
+        except InferenceError:
+            raise
+        except BaseException as caught:
             self._withdraw(entry, waiter)
-            self._raise_if_too_long(call)
+            if isinstance(caught, asyncio.CancelledError):
+                self._raise_if_too_long(call)
             raise
         finally:
             if leave_gate is not None:

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from spillway.core.errors import InferenceError
+
 if TYPE_CHECKING:
-    from spillway.core.errors import InferenceError
     from spillway.remote.engine.call import Call
     from spillway.remote.queue import RequestQueue
 
@@ -53,11 +54,14 @@ class WaitingRoom:
         try:
             await seat
             self._promised -= 1
-        except asyncio.CancelledError:
+        except InferenceError:
+            raise
+        except BaseException:
             self._waiting = deque(item for item in self._waiting if item[1] is not seat)
             if seat.done() and not seat.cancelled() and seat.exception() is None:
                 self._promised -= 1
                 self.offer()
+            seat.cancel()
             raise
         finally:
             call.watch.wait_on(None)
