@@ -12,7 +12,7 @@ from spillway.core.reply import TokenChunk
 from spillway.core.request import GenerateRequest
 
 
-class ExecuteBatch(msgspec.Struct, kw_only=True):
+class ExecuteBatch(msgspec.Struct):
     """One attempt, as a runner gets it.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from spillway.core.errors import BadRequest
+from spillway.core.priority import Priority
 
 Message = Mapping[str, Any]
 """An OpenAI-shaped chat message."""
@@ -23,6 +24,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         messages: OpenAI-shaped messages, at least one unless it asks for embeddings.
         extra: fields of the provider, passed on as they are.
         extra_headers: headers of the provider, passed on as they are.
+        timeout_s: the deadline for everything, in seconds; None: the deployment's `total_timeout_s`.
+        max_cost_usd: it is refused when the estimate is above it.
+        fallback: whether other deployments may be asked.
         inputs: texts to embed; set, it makes this a request for embeddings.
         idempotency_id: the same over all attempts of one request, another for each request.
     """
@@ -39,6 +43,10 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_effort: str | None = None
     extra: Mapping[str, Any] | None = None
     extra_headers: Mapping[str, str] | None = None
+    priority: Priority = Priority.NORMAL
+    timeout_s: float | None = None
+    max_cost_usd: float | None = None
+    fallback: bool = True
     inputs: Sequence[str] | None = None
     idempotency_id: str = ""
 

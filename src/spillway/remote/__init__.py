@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from spillway.core.priority import Priority
     from spillway.remote.backoff import BackoffPolicy, compute_backoff
     from spillway.remote.circuit_breaker import BreakerTicket, CircuitBreakerActor, CircuitBreakerHandle, CircuitState
-    from spillway.remote.classify import classify_http_status, parse_retry_after
+    from spillway.remote.classify import ProviderKind, classify_http_status, parse_retry_after
     from spillway.remote.cost import CostEstimate, CostLedger
     from spillway.remote.engine import (
         AddRequest,
@@ -50,6 +50,7 @@ __all__ = [
     "CircuitBreakerHandle",
     "CircuitState",
     # classify
+    "ProviderKind",
     "classify_http_status",
     "parse_retry_after",
     # cost
@@ -108,7 +109,7 @@ __getattr__ = exporter(
             "CircuitBreakerHandle",
             "CircuitState",
         ),
-        "spillway.remote.classify": ("classify_http_status", "parse_retry_after"),
+        "spillway.remote.classify": ("ProviderKind", "classify_http_status", "parse_retry_after"),
         "spillway.remote.cost": ("CostEstimate", "CostLedger"),
         "spillway.remote.engine": (
             "AddRequest",

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Ma
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+import msgspec
+
 from spillway.core.clock import new_id
 from spillway.core.errors import BadRequest, ConfigError, InferenceError
 from spillway.core.priority import Priority
 from spillway.core.request import GenerateRequest, Prompt, as_messages
-from spillway.remote.cost import input_bound, usd_to_pico
 from spillway.remote.engine import Call, Observer, SpendGate
 from spillway.remote.worker import LiveStream, answer
+from spillway.runtime.calling import call_of
 from spillway.runtime.config import environment, load
 from spillway.runtime.deployed import Deployed
 from spillway.runtime.engine_room import EngineRoom, refused
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from spillway.core.options import Deployment
     from spillway.core.ports import RunnerFactory
     from spillway.core.reply import Tokens
-    from spillway.remote.engine import Engine
 
 Item = TypeVar("Item")
 
@@ -137,12 +138,16 @@ class Cluster:
             reasoning_effort=reasoning_effort,
             extra=extra,
             extra_headers=extra_headers,
+            priority=priority,
+            timeout_s=timeout_s,
+            max_cost_usd=max_cost_usd,
+            fallback=fallback,
             idempotency_id=new_id(),
         )
         if not self._room.started:
             await self._room.start()
         route = self._room.routes().route(name)
-        call = self._call(request, route, False, priority, timeout_s, max_cost_usd, fallback, tenant)
+        call = call_of(request, route, tenant)
         return cast("Tokens", await answer(call, route))
 
     async def submit(
@@ -150,16 +155,18 @@ class Cluster:
         name: str,
         request: GenerateRequest,
         *,
-        priority: Priority = Priority.NORMAL,
+        priority: Priority | None = None,
         timeout_s: float | None = None,
         max_cost_usd: float | None = None,
-        fallback: bool = True,
+        fallback: bool | None = None,
         shift_early: bool = True,
         tenant: str = "",
         gate: SpendGate | None = None,
         stream: bool = False,
     ) -> Tokens:
-        """Return the whole answer to a request that is already built; the keywords are those of `generate`.
+        """Return the whole answer to a request that is already built.
+
+        The keywords of `generate` that it takes as well stand in for the request's own where they are not None.
 
         Args:
             shift_early: whether a long predicted wait goes to a fallback at once.
@@ -168,9 +175,10 @@ class Cluster:
         """
         if not self._room.started:
             await self._room.start()
-        router = self._room.routes()
-        route = router.route(name)
-        call = self._call(request, route, stream, priority, timeout_s, max_cost_usd, fallback, tenant)
+        route = self._room.routes().route(name)
+        anew = {"priority": priority, "timeout_s": timeout_s, "max_cost_usd": max_cost_usd, "fallback": fallback}
+        request = msgspec.structs.replace(request, **{k: v for k, v in anew.items() if v is not None})
+        call = call_of(request, route, tenant, stream=stream)
         call.may_shift_early = shift_early
         call.gate = gate
         result = await answer(call, route)
@@ -185,25 +193,53 @@ class Cluster:
         name: str,
         prompt: Prompt,
         *,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: str | Mapping[str, Any] | None = None,
+        response_format: Mapping[str, Any] | None = None,
+        reasoning_effort: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
         max_cost_usd: float | None = None,
         fallback: bool = True,
         tenant: str = "",
-        **sampling: Any,
     ) -> TokenStream:
         """Return the answer as a stream of `TokenChunk`; the keywords are those of `generate`.
 
         Raises:
-            BadRequest: the prompt, or a keyword, is wrong.
+            BadRequest: the prompt is neither text nor messages.
         """
-        request = _request(prompt, sampling)
+        request = GenerateRequest(
+            messages=as_messages(prompt),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            stop=stop,
+            seed=seed,
+            tools=tools,
+            tool_choice=tool_choice,
+            response_format=response_format,
+            reasoning_effort=reasoning_effort,
+            extra=extra,
+            extra_headers=extra_headers,
+            priority=priority,
+            timeout_s=timeout_s,
+            max_cost_usd=max_cost_usd,
+            fallback=fallback,
+            idempotency_id=new_id(),
+        )
 
         async def begin() -> tuple[Call, tuple[RouteTarget, ...]]:
             if not self._room.started:
                 await self._room.start()
             route = self._room.routes().route(name)
-            return self._call(request, route, True, priority, timeout_s, max_cost_usd, fallback, tenant), route
+            return call_of(request, route, tenant, stream=True), route
 
         return TokenStream(begin)
 
@@ -319,36 +355,6 @@ class Cluster:
     ) -> None:
         self.close()
 
-    def _call(
-        self,
-        request: GenerateRequest,
-        route: tuple[RouteTarget, ...],
-        stream: bool,  # noqa: FBT001 - internal, and on the hot path keywords cost
-        priority: Priority,
-        timeout_s: float | None,
-        max_cost_usd: float | None,
-        fallback: bool,  # noqa: FBT001 - see above
-        tenant: str,
-    ) -> Call:
-        first: Engine = route[0].members[0]
-        if timeout_s is None:
-            timeout_s = first.deployment.timeouts.total_timeout_s
-        elif not timeout_s > 0:
-            raise BadRequest(f"timeout_s must be greater than 0, not {timeout_s!r}")
-        if request.max_tokens is not None and not request.max_tokens >= 0:
-            raise BadRequest(f"max_tokens must not be negative: {request.max_tokens!r}")
-        return Call(
-            request,
-            loop=first.loop,
-            timeout_s=timeout_s,
-            input_bound=input_bound(request),
-            stream=stream,
-            priority=priority,
-            tenant=tenant,
-            may_fall_back=fallback,
-            max_cost_pico=None if max_cost_usd is None else _max_cost(max_cost_usd),
-        )
-
     def _in_thread(self) -> LoopThread:
         with self._threading:
             if self._thread is None:
@@ -362,17 +368,3 @@ class Cluster:
     def __repr__(self) -> str:
         state = "closed" if self._room.closed else "running" if self._room.started else "not started"
         return f"<Cluster {state}: {', '.join(self.deployments())}>"
-
-
-def _request(prompt: Prompt, sampling: dict[str, Any]) -> GenerateRequest:
-    try:
-        return GenerateRequest(messages=as_messages(prompt), idempotency_id=new_id(), **sampling)
-    except TypeError as error:
-        raise BadRequest(str(error)) from None
-
-
-def _max_cost(usd: float) -> int:
-    try:
-        return usd_to_pico(usd)
-    except ValueError as error:
-        raise BadRequest(f"max_cost_usd: {error}") from None

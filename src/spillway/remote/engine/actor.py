@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spillway.remote.engine.core import Engine
 
 
-class RemoteEngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+class RemoteEngineConfig(msgspec.Struct, frozen=True):
     """The size of an engine.
 
     Attributes:

@@ -61,9 +61,7 @@ class RateLimiterActor(Actor[RateLimiterMsg]):
         window_s: float = 60.0,
         gives_back: bool = True,
     ) -> None:
-        machine = LimitMachine(limits, window_s=window_s, gives_back=gives_back)
-        shared = SharedLimits(windows=machine, lock=threading.Lock(), room=Room(), alone=True)
-        self._handle = RateLimiterHandle(node_id, shared, clock=clock)
+        self._handle = RateLimiterHandle(node_id, _of_its_own(limits, window_s, gives_back=gives_back), clock=clock)
 
     def handle(self) -> RateLimiterHandle:
         """Return the handle, always the same one."""
@@ -88,7 +86,7 @@ class StrictRateLimiterActor(Actor[RateLimiterMsg]):
         limits: what may be sent, the same for every holder.
         clock: monotonic seconds of waits, and of the windows if the store has no time of its own.
         window_s: the length of the "minute".
-        store: where the windows are.
+        store: where the windows are; None: in this actor, for nobody else.
         key: which windows; holders of one key share them.
         gives_back: False where the provider keeps what a request asked and did not use.
 
@@ -101,13 +99,16 @@ class StrictRateLimiterActor(Actor[RateLimiterMsg]):
         node_id: str,
         limits: RateLimits,
         *,
-        store: LimitStore,
         clock: Clock | None = None,
+        store: LimitStore | None = None,
         window_s: float = 60.0,
         key: str = "limits",
         gives_back: bool = True,
     ) -> None:
-        shared = store.share(key, limits, holder=node_id, window_s=window_s, gives_back=gives_back)
+        if store is None:
+            shared = _of_its_own(limits, window_s, gives_back=gives_back)
+        else:
+            shared = store.share(key, limits, holder=node_id, window_s=window_s, gives_back=gives_back)
         self._handle = RateLimiterHandle(f"{key}@{node_id}", shared, clock=clock)
 
     def handle(self) -> RateLimiterHandle:
@@ -123,6 +124,11 @@ class StrictRateLimiterActor(Actor[RateLimiterMsg]):
 
     def __repr__(self) -> str:
         return repr(self._handle).replace("<RateLimiter", "<StrictRateLimiterActor", 1)
+
+
+def _of_its_own(limits: RateLimits, window_s: float, *, gives_back: bool) -> SharedLimits:
+    machine = LimitMachine(limits, window_s=window_s, gives_back=gives_back)
+    return SharedLimits(windows=machine, lock=threading.Lock(), room=Room(), alone=True)
 
 
 def _receive(handle: RateLimiterHandle, message: RateLimiterMsg) -> Any:
