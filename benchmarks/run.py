@@ -31,7 +31,9 @@ def main():
             bare, ours = found[f"bare {kind}"], found[f"spillway {kind}"]
             row(
                 f"{kind}, {loop}: {ours:,.0f} {unit}, bare aiohttp {bare:,.0f}",
-                f"{ours / bare:.0%}", "≥ 60%", ours >= 0.6 * bare,
+                f"{ours / bare:.0%}",
+                "≥ 60%",
+                ours >= 0.6 * bare,
             )
     events = parts.sse_events_per_second()
     row("SSE decoder, 150-byte events", f"{events:,.0f}/s", "≥ 1,000,000/s", events >= 1e6)

@@ -14,9 +14,18 @@ EVENTS = 200
 _USAGE = {"prompt_tokens": 12, "completion_tokens": 200, "total_tokens": 212}
 _UNARY = msgspec.json.encode(
     {
-        "id": "chatcmpl-bench", "object": "chat.completion", "created": 1790000000, "model": "gpt-4o-mini",
-        "choices": [{"index": 0, "finish_reason": "stop", "logprobs": None,
-                     "message": {"role": "assistant", "refusal": None, "content": "word " * 40}}],
+        "id": "chatcmpl-bench",
+        "object": "chat.completion",
+        "created": 1790000000,
+        "model": "gpt-4o-mini",
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "logprobs": None,
+                "message": {"role": "assistant", "refusal": None, "content": "word " * 40},
+            }
+        ],
         "usage": _USAGE,
     }
 )
@@ -27,16 +36,20 @@ UNARY = _HEAD % len(_UNARY) + _UNARY
 def _event(delta, finish=None, usage=None):
     choices = [] if usage else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
     data = msgspec.json.encode(
-        {"id": "chatcmpl-bench", "object": "chat.completion.chunk", "created": 1790000000, "model": "gpt-4o-mini",
-         "choices": choices, "usage": usage}
+        {
+            "id": "chatcmpl-bench",
+            "object": "chat.completion.chunk",
+            "created": 1790000000,
+            "model": "gpt-4o-mini",
+            "choices": choices,
+            "usage": usage,
+        }
     )
     frame = b"data: " + data + b"\n\n"
     return b"%x\r\n%s\r\n" % (len(frame), frame)
 
 
-STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: req_bench\r\ntransfer-encoding: chunked\r\n\r\n"
-)
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: req_bench\r\ntransfer-encoding: chunked\r\n\r\n"
 FRAMES = [_event({"role": "assistant", "content": ""})]
 FRAMES += [_event({"content": f"word{i} "}) for i in range(EVENTS - 3)]
 FRAMES += [_event({}, "stop"), _event({}, usage=_USAGE)]
@@ -58,7 +71,9 @@ class Provider(asyncio.Protocol):
                 return
             head = self.buffer[:end].lower()
             at = head.find(b"content-length:")
-            length = int(head[at + 15 : head.find(b"\r\n", at) if head.find(b"\r\n", at) > 0 else None]) if at >= 0 else 0
+            length = (
+                int(head[at + 15 : head.find(b"\r\n", at) if head.find(b"\r\n", at) > 0 else None]) if at >= 0 else 0
+            )
             if len(self.buffer) < end + 4 + length:
                 return
             body = self.buffer[end + 4 : end + 4 + length]

@@ -18,10 +18,16 @@ import spillway
 
 HERE = pathlib.Path(__file__).parent
 CONCURRENCY = 64
-BODY = msgspec.json.encode({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to the world."}]})
+BODY = msgspec.json.encode(
+    {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to the world."}]}
+)
 STREAM_BODY = msgspec.json.encode(
-    {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to the world."}],
-     "stream": True, "stream_options": {"include_usage": True}}
+    {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": "Say hello to the world."}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
 )
 
 
@@ -156,5 +162,7 @@ if __name__ == "__main__":
         found = run(loop=loop)
         for name, value in found.items():
             print(f"{loop:8} {name:16} {value:12,.0f}")
-        print(f"{loop:8} unary ratio {found['spillway unary'] / found['bare unary']:.2f}"
-              f"  stream ratio {found['spillway stream'] / found['bare stream']:.2f}")
+        print(
+            f"{loop:8} unary ratio {found['spillway unary'] / found['bare unary']:.2f}"
+            f"  stream ratio {found['spillway stream'] / found['bare stream']:.2f}"
+        )
