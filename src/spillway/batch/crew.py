@@ -33,7 +33,7 @@ class Crew:
         self._idle = idle
         self._most = most
         self._tasks: asyncio.TaskGroup | None = None
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: dict[asyncio.Task[None], Item] = {}
         self._dismissed = False
 
     def begin(self, tasks: asyncio.TaskGroup) -> None:
@@ -75,23 +75,26 @@ class Crew:
             lane.active += 1
             self.active += 1
             task = tasks.create_task(self._work(lane, item))
-            self._workers.add(task)
+            self._workers[task] = item
             task.add_done_callback(partial(self._left, lane))
         lane.arm(now)
 
-    def dismiss(self, *, cancel: bool) -> None:
-        """Start nothing more, forget the lines that wait, and cancel those under way if that is wanted."""
+    def dismiss(self, *, spare: Callable[[Item], bool] = lambda _: False) -> None:
+        """Start nothing more, forget the lines that wait, and cancel those under way that are not to be spared."""
         self._dismissed = True
         for lane in self.lanes.values():
             lane.clear()
-        if cancel:
-            for task in self._workers:
+        for task, item in self._workers.items():
+            if not spare(item):
                 task.cancel()
 
     async def _work(self, lane: Lane, item: Item | None) -> None:
         clock = asyncio.get_running_loop().time
+        task = asyncio.current_task()
         try:
             while item is not None:
+                if task is not None:
+                    self._workers[task] = item
                 await self._send(lane, item)
                 item = None if self._dismissed else lane.pop(clock(), beside=lane.active - 1)
         except FileTroubleError:
@@ -100,7 +103,7 @@ class Crew:
 
     def _left(self, lane: Lane, task: asyncio.Task[None]) -> None:
         """Take note of a worker's end; one that is cancelled before its first step ends here too."""
-        self._workers.discard(task)
+        self._workers.pop(task, None)
         lane.active -= 1
         self.active -= 1
         self.wake()

@@ -30,7 +30,7 @@ from spillway.batch.summary import Ending, RunSummary
 from spillway.batch.targets import Target, Targets
 from spillway.batch.verdict import Circumstances, Fail, Failures, Stop
 from spillway.core.clock import sleep
-from spillway.core.errors import ConfigError, InferenceError
+from spillway.core.errors import BadRequest, ConfigError, InferenceError
 from spillway.core.options import Deployment
 from spillway.core.ports import RunnerFactory
 from spillway.remote.cost import pico_to_usd, usd_to_pico
@@ -134,15 +134,18 @@ class Run:
         return self.summary()
 
     def stop(self, ending: Ending, message: str) -> None:
-        """End the run in order: start nothing more, and cancel what is under way unless the cap is the reason."""
+        """End the run in order: start nothing more and cancel what is under way, but at the cap what was sent."""
         if self._ending is not None:
             return
         self._ending, self._message = ending, message
         if self._reader is not None:
             self._reader.cancel()
         if ending is Ending.MAX_COST:
+            # What was sent is paid for.
             self.budget.closed = True
-        self.crew.dismiss(cancel=ending is not Ending.MAX_COST)
+            self.crew.dismiss(spare=lambda item: item.gate.sent)
+        else:
+            self.crew.dismiss()
         self._check_over()
 
     def summary(self) -> RunSummary:
@@ -237,6 +240,8 @@ class Run:
             )
         except InferenceError as caught:
             self._judge(lane, item, caught, began, clock())
+        except Exception as caught:  # noqa: BLE001 - one line that trips a fault of ours must not end all others
+            self._fail(item, BadRequest(f"the line can't be sent: {type(caught).__name__}: {caught}"))
         except BaseException:
             self._put_down(item)
             raise
@@ -313,7 +318,7 @@ class Run:
                 self._reader.cancel()
                 for task in helpers:
                     task.cancel()
-                self.crew.dismiss(cancel=False)
+                self.crew.dismiss()
                 for unlisten in self._unlisten:
                     unlisten()
 

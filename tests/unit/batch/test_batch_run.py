@@ -17,7 +17,7 @@ from spillway.core.errors import (
     ServerError,
     Timeout,
 )
-from spillway.core.options import CircuitBreakerConfig, Deployment, Pricing, RetryPolicy, Serving, Timeouts
+from spillway.core.options import CircuitBreakerConfig, Deployment, Pricing, RateLimits, RetryPolicy, Serving, Timeouts
 from spillway.core.priority import Priority
 from spillway.testing import Reply, ScriptedRunner, run_virtual
 
@@ -281,6 +281,32 @@ def test_the_cap_is_never_exceeded_and_never_undercut_by_more_than_a_line(stage)
     summary = stage.play(m, max_cost_usd=1.0, resume=True)
     assert summary.exit_code == 0
     assert summary.cost_usd == pytest.approx(200 * 20e-6)
+
+
+def test_at_the_cap_nobody_is_waited_for_who_was_not_sent(stage):
+    """Lines wait for permits that come one a minute when the cap is reached."""
+    stage.write(30, max_tokens=5)
+    limits = RateLimits(requests_per_minute=1, burst_s=60.0)
+    m = stage.deploy(script=[Reply(delay_s=1.0)], rate_limits=limits, serving=Serving(max_concurrent=8))
+    summary = stage.play(m, max_cost_usd=75e-6)
+    assert summary.exit_code == 3 and summary.ok == 3
+    assert summary.elapsed_s < 200.0
+
+
+def test_a_fault_of_ours_costs_one_line(stage, monkeypatch):
+    stage.write(10)
+    from spillway.runtime.cluster import Cluster
+
+    real = Cluster.submit
+
+    async def submit(self, name, request, **options):
+        if request.messages[0]["content"] == "p3":
+            raise TypeError("odd")
+        return await real(self, name, request, **options)
+
+    monkeypatch.setattr(Cluster, "submit", submit)
+    assert stage.play().exit_code == 1
+    assert stage.errors()["a3"]["message"] == "the line can't be sent: TypeError: odd"
 
 
 def test_the_cap_is_shared_by_all_deployments_and_wakes_the_one_that_waits(stage):
