@@ -32,7 +32,7 @@ from spillway.core.reply import TokenChunk, Tokens, TokensBuilder
 from spillway.remote.cost import pico_to_usd
 from spillway.remote.engine.actor import Resize
 from spillway.remote.engine.detour import Detour, Target
-from spillway.remote.engine.ending import SHUTTING_DOWN, close_books, cut_short, out_of_time
+from spillway.remote.engine.ending import SHUTTING_DOWN, close_books, close_now, cut_short, let_go, out_of_time
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.settle import settle_failure, settle_success
 from spillway.remote.engine.slot import WorkerSlot
@@ -265,14 +265,15 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStr
         limits_seen = getattr(handle, "limits_seen", None)
         if limits_seen is not None:
             engine.gates.limiter.observe(limits_seen)
-        async for chunks in handle:
+        reads = aiter(handle)
+        async for chunks in reads:
             for chunk in chunks:
                 built.add(chunk)
                 if first_content_at is None and chunk.commits:
                     first_content_at = clock()
             if first_content_at is not None and call.stream:
                 grant.ticket.success(first_content_at - started)
-                return LiveStream(call, engine, grant, handle, built, chunks, started, first_content_at)
+                return LiveStream(call, engine, grant, handle, reads, built, chunks, started, first_content_at)
         if first_content_at is None:
             if built.usage is None:
                 raise ServerError("the answer was empty", reason="empty")
@@ -280,8 +281,9 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStr
         grant.ticket.success(first_content_at - started)
         if call.stream:
             last = [TokenChunk(usage=built.usage)]
-            return LiveStream(call, engine, grant, handle, built, last, started, first_content_at)
+            return LiveStream(call, engine, grant, handle, reads, built, last, started, first_content_at)
         cost, estimated = settle_success(engine, call, grant, built, started, first_content_at)
+        let_go(engine, handle)
         return built.build(
             cost_usd=None if cost is None else pico_to_usd(cost),
             cost_estimated=estimated,
@@ -292,7 +294,7 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStr
     except BaseException as caught:
         error = _as_inference_error(call, engine, grant, caught)
         if handle is not None:
-            _close_now(engine, handle)
+            close_now(engine, handle)
         if error is None:
             grant.ticket.release()
             settle_failure(engine, call, grant, None, built, started, first_content_at)
@@ -319,14 +321,6 @@ def _as_inference_error(call: Call, engine: Engine, grant: Grant, caught: BaseEx
     if isinstance(caught, Exception):
         return ServerError(f"the runner failed: {type(caught).__name__}: {caught}", reason="runner", retryable=False)
     return None
-
-
-def _close_now(engine: Engine, handle: RunHandle) -> None:
-    abort = getattr(handle, "abort", None)
-    if abort is not None:
-        abort()
-    else:
-        engine.chore(handle.aclose())
 
 
 def _falls_back(call: Call, error: InferenceError, ruling: Engine) -> bool:

@@ -10,6 +10,7 @@ from spillway.core.errors import InferenceError, Timeout
 from spillway.remote.engine.metrics import RequestRecord
 
 if TYPE_CHECKING:
+    from spillway.core.ports import RunHandle
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
 
@@ -48,6 +49,21 @@ def out_of_time(call: Call, engine: Engine) -> Timeout:
         counts_as_circuit_failure=False,
         elapsed_s=engine.clock() - call.started,
     )
+
+
+def close_now(engine: Engine, handle: RunHandle) -> None:
+    """Close the upstream request of an answer that is not wanted any more, without waiting for it."""
+    abort = getattr(handle, "abort", None)
+    if abort is not None:
+        abort()
+    else:
+        engine.chore(handle.aclose())
+
+
+def let_go(engine: Engine, handle: RunHandle) -> None:
+    """Tell the handle of an answer that was read to its end; one that can be aborted has nothing left to close."""
+    if not hasattr(handle, "abort"):
+        engine.chore(handle.aclose())
 
 
 def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_back: bool) -> None:

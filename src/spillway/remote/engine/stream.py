@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spillway.core.errors import InferenceError, ServerError, StreamInterrupted
 from spillway.core.reply import TokenChunk, Tokens, TokensBuilder
 from spillway.remote.cost import pico_to_usd
-from spillway.remote.engine.ending import close_books, cut_short
+from spillway.remote.engine.ending import close_books, close_now, cut_short, let_go
 from spillway.remote.engine.settle import settle_failure, settle_success
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class LiveStream:
         "_grant",
         "_handle",
         "_over",
+        "_reads",
         "_started",
         "asked",
         "fell_back",
@@ -51,6 +53,7 @@ class LiveStream:
         engine: Engine,
         grant: Grant,
         handle: RunHandle,
+        reads: AsyncIterator[list[TokenChunk]],
         built: TokensBuilder,
         first: list[TokenChunk],
         started: float,
@@ -60,6 +63,7 @@ class LiveStream:
         self._engine = engine
         self._grant = grant
         self._handle = handle
+        self._reads = reads
         self._built = built
         self._first: list[TokenChunk] | None = first
         self._started = started
@@ -102,7 +106,7 @@ class LiveStream:
             while True:
                 watch.guard_sooner_of(deadline, clock() + idle, "idle")
                 try:
-                    chunks = await self._handle.__anext__()
+                    chunks = await self._reads.__anext__()
                 except StopAsyncIteration:
                     if self._is_over():
                         break
@@ -189,6 +193,7 @@ class LiveStream:
         self._over = True
         call, engine = self._call, self._engine
         cost, estimated = settle_success(engine, call, self._grant, self._built, self._started, self._first_content_at)
+        let_go(engine, self._handle)
         self.tokens = self._built.build(
             cost_usd=None if cost is None else pico_to_usd(cost),
             cost_estimated=estimated,
@@ -207,11 +212,7 @@ class LiveStream:
         call.let_money_go()
         if error is not None:
             self._grant.ticket.interrupted(error)
-        abort = getattr(self._handle, "abort", None)
-        if abort is not None:
-            abort()
-        else:
-            engine.chore(self._handle.aclose())
+        close_now(engine, self._handle)
         self._leave("cancelled" if error is None else StreamInterrupted.code)
 
     def _leave(self, outcome: str) -> None:
