@@ -76,7 +76,7 @@ async def test_wait_that_is_asked_for_is_kept(headers, status, stream):
         assert here.books.attempts[0].cost_pico == 0
 
 
-async def test_wait_by_date_counts_from_the_servers_own_clock(stream):
+async def test_wait_by_date_counts_from_the_servers_own_clock(stream=True):
     headers = {"retry_after": http_date(1), "date": http_date(0)}
     async with rig(then_good(refused(**headers), stream)) as here:
         tokens, error, _, elapsed = await here.ask(stream=stream)
@@ -204,7 +204,7 @@ async def test_rotated_key_is_read_again_and_the_request_goes_on(dialect, stream
         assert (await here.ask(stream=stream)).tokens.attempts == 1
 
 
-async def test_key_that_stays_refused(stream, tmp_path):
+async def test_key_that_stays_refused(tmp_path, stream=False):
     key = tmp_path / "key"
     key.write_text("key-old")
     wire = OPENAI._replace(config=keyed(OPENAI, key))
