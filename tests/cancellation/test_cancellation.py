@@ -185,7 +185,7 @@ class Scene:
         await asyncio.sleep(0)
         if self.refused:
             engine = self.world.cluster._room.router.engines["m"]
-            engine.note_refused_credential(spillway.Unauthorized("no", status=401))
+            engine.credential.note_refused(spillway.Unauthorized("no", status=401))
             await asyncio.sleep(1.5)
         return tasks
 

@@ -143,7 +143,7 @@ async def _ask(call: Call, target: Target, later: Sequence[Target]) -> Tokens | 
                 _shift_early(call, engine, later)
             grant = None
             if detour is None or detour.fresh:
-                if engine.credential_recheck_due():
+                if engine.credential.recheck_due():
                     await _recheck_credential(call, engine)
                 grant = engine.try_admit(call)
             if grant is None:
@@ -222,14 +222,14 @@ async def _renew(call: Call, engine: Engine, slot: WorkerSlot, error: Unauthoriz
         with suppress(Exception):
             await slot.runner.rebuild_session(error)
             return True
-    engine.note_refused_credential(error)
+    engine.credential.note_refused(error)
     return False
 
 
 async def _recheck_credential(call: Call, engine: Engine) -> None:
     """Read the source of a refused credential again; what it yields decides the admission that follows."""
     call.watch.guard(call.deadline, "deadline")
-    refused = engine.refused_credential
+    refused = engine.credential.refused
     # Where no session could be made for want of a credential, any that there is now is another one.
     cause = None if refused is not None and refused.reason == "rebuild_failed" else refused
     with suppress(Exception):

@@ -10,10 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from spillway.core.clock import clock_of
-from spillway.core.errors import Backpressure, BudgetExceeded, InferenceError, RateLimited, Unauthorized
+from spillway.core.errors import Backpressure, InferenceError
+from spillway.remote.engine.credential import CredentialState
 from spillway.remote.engine.drain_rate import DrainRate
-from spillway.remote.engine.ending import SHUTTING_DOWN, out_of_time
-from spillway.remote.engine.gates import MONEY, PERMIT
+from spillway.remote.engine.ending import SHUTTING_DOWN, out_of_time, waited_too_long
+from spillway.remote.engine.gates import PERMIT
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.metrics import EngineMetrics, Observer
 from spillway.remote.engine.pool import SlotPool
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from spillway.remote.engine.slot import WorkerSlot
 
 _LONGEST_NAP_S = 60.0
-_CREDENTIAL_RECHECK_S = 1.0
 _LEAVING_S = 5.0
 
 _SLOT = "slot"
@@ -66,8 +66,7 @@ class Engine:
         self.metrics = EngineMetrics()
         self.observers: list[Observer] = []
         self.last_success_at: float | None = None
-        self.refused_credential: Unauthorized | None = None
-        self._credential_checked_at = -math.inf
+        self.credential = CredentialState(self.clock)
         self._room = WaitingRoom(self.queue, loop)
         self._never_waited = itertools.count(_BEFORE_ALL)
         self._pool = SlotPool(self.runners, serving.max_concurrent)
@@ -106,7 +105,7 @@ class Engine:
         """Whether a request sent here now would be let through by breaker, provider and credential."""
         return (
             not self._closing
-            and self.refused_credential is None
+            and self.credential.refused is None
             and self.gates.breaker.would_admit()
             and self.gates.limiter.blocked_for() <= 0
         )
@@ -135,8 +134,8 @@ class Engine:
         """
         if self._closing:
             raise self.refusal(SHUTTING_DOWN)
-        if self.refused_credential is not None:
-            raise self._credential_refusal()
+        if self.credential.refused is not None:
+            raise self.credential.refusal()
         self.gates.admit(call)
         free = self._pool.free
         if free and not self.queue and not self._room:
@@ -259,8 +258,8 @@ class Engine:
                 queue.cancel(entry)
                 continue
             try:
-                if self.refused_credential is not None:
-                    raise self._credential_refusal()
+                if self.credential.refused is not None:
+                    raise self.credential.refusal()
                 verdict = self.gates.reserve(call, free[0])
             except InferenceError as refusal:
                 queue.cancel(entry)
@@ -290,31 +289,6 @@ class Engine:
         if self.queue:
             self.pump()
 
-    # The credential.
-
-    def note_refused_credential(self, error: Unauthorized) -> None:
-        """Refuse locally from now on, until the source yields another credential."""
-        self.refused_credential = error
-        self._credential_checked_at = self.clock()
-
-    def credential_recheck_due(self) -> bool:
-        """Whether the source of a refused credential may be read again; at most once a second says yes."""
-        now = self.clock()
-        if self.refused_credential is None or now - self._credential_checked_at < _CREDENTIAL_RECHECK_S:
-            return False
-        self._credential_checked_at = now
-        return True
-
-    def _credential_refusal(self) -> Unauthorized:
-        known = self.refused_credential
-        if known is not None and known.reason == "rebuild_failed":
-            return Unauthorized(known.message, reason=known.reason)
-        return Unauthorized(
-            "the provider refused the credential and its source has no other yet",
-            reason="same_credential",
-            status=None if known is None else known.status,
-        )
-
     async def rebuild_session(self, cause: BaseException | None) -> None:
         """Have every replica read the credential again and build a new client; what is in flight keeps the old one.
 
@@ -323,7 +297,7 @@ class Engine:
         """
         for runner in self.runners:
             await runner.rebuild_session(cause)
-        self.refused_credential = None
+        self.credential.refused = None
         self.pump()
 
     # Size and end.
@@ -407,25 +381,9 @@ class Engine:
         reason = call.watch.fired
         if reason is not None and not call.watch.wanted_elsewhere():
             call.watch.fired = None
-            error = self._waited_too_long(call) if reason == "queue_timeout" else out_of_time(call, self)
+            late = reason == "queue_timeout"
+            error = waited_too_long(call, self, self._blocked_on) if late else out_of_time(call, self)
             raise error from call.last_error
-
-    def _waited_too_long(self, call: Call) -> InferenceError:
-        within = f"within {self.deployment.serving.queue_timeout_s:g} s"
-        if self._blocked_on == PERMIT:
-            wait = self.gates.permit_wait(call)
-            return RateLimited(
-                f"no permit {within}", reason="queue_timeout", retry_after=None if wait == math.inf else wait
-            )
-        budget = self.deployment.budget
-        if self._blocked_on == MONEY and budget is not None and budget.on_exceeded == "throttle":
-            wait = self.gates.money_wait(call)
-            return BudgetExceeded(
-                f"no room in the budget {within}",
-                reason="queue_timeout",
-                retry_after=None if wait == math.inf else wait,
-            )
-        return self.refusal("queue_timeout")
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "serving"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.errors import InferenceError, Timeout
+from spillway.core.errors import BudgetExceeded, InferenceError, RateLimited, Timeout
+from spillway.remote.engine.gates import MONEY, PERMIT
 from spillway.remote.engine.metrics import RequestRecord
 
 if TYPE_CHECKING:
@@ -64,6 +66,24 @@ def let_go(engine: Engine, handle: RunHandle) -> None:
     """Tell the handle of an answer that was read to its end; one that can be aborted has nothing left to close."""
     if not hasattr(handle, "abort"):
         engine.chore(handle.aclose())
+
+
+def waited_too_long(call: Call, engine: Engine, lacked: str) -> InferenceError:
+    """Return what `queue_timeout_s` ends in, by what the head of the queue lacked."""
+    within = f"within {engine.deployment.serving.queue_timeout_s:g} s"
+    gates = engine.gates
+    if lacked == PERMIT:
+        wait = gates.permit_wait(call)
+        return RateLimited(
+            f"no permit {within}", reason="queue_timeout", retry_after=None if wait == math.inf else wait
+        )
+    budget = engine.deployment.budget
+    if lacked == MONEY and budget is not None and budget.on_exceeded == "throttle":
+        wait = gates.money_wait(call)
+        return BudgetExceeded(
+            f"no room in the budget {within}", reason="queue_timeout", retry_after=None if wait == math.inf else wait
+        )
+    return engine.refusal("queue_timeout")
 
 
 def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_back: bool) -> None:

@@ -38,7 +38,7 @@ def settle_success(
     grant.settle(None if estimated else _counted(gates, usage), cost or 0, streamed=call.stream)
     now = engine.clock()
     engine.last_success_at = now
-    engine.refused_credential = None
+    engine.credential.refused = None
     gates.output_p95.record(usage.output_tokens)
     charged = call.charged
     if charged is None:
