@@ -48,7 +48,10 @@ class RunHandle(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close the upstream request; a cut stream's socket is closed within 100 ms. May be called twice."""
+        """Close the upstream request; a cut stream's socket is closed within 100 ms. May be called twice.
+
+        It is called after the end of the answer too, unless the handle has `abort`.
+        """
         ...
 
 

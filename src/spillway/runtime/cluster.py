@@ -21,7 +21,7 @@ from spillway.runtime.deployed import Deployed
 from spillway.runtime.engine_room import EngineRoom, refused
 from spillway.runtime.loops import LoopThread
 from spillway.runtime.mapping import Mapper
-from spillway.runtime.metrics import ClusterMetrics, measure
+from spillway.runtime.metrics import NOTHING_YET, ClusterMetrics, measure
 from spillway.runtime.routing import RouteTarget
 from spillway.runtime.stream import TokenStream
 
@@ -310,8 +310,10 @@ class Cluster:
 
     def metrics(self) -> ClusterMetrics:
         """Return the counters of all deployments."""
-        engines = {} if self._room.router is None else self._room.router.engines
-        return ClusterMetrics(per_deployment={name: measure(engine) for name, engine in engines.items()})
+        router = self._room.router
+        if router is None:
+            return ClusterMetrics(per_deployment=dict.fromkeys(self.deployments(), NOTHING_YET))
+        return ClusterMetrics(per_deployment={name: measure(engine) for name, engine in router.engines.items()})
 
     # Life.
 
@@ -334,7 +336,6 @@ class Cluster:
             if thread is None:
                 self._room.closed = self._room.closed or not self._room.started
         if thread is not None:
-            thread.run(self.aclose)
             thread.close()
 
     async def __aenter__(self) -> Self:
@@ -362,7 +363,7 @@ class Cluster:
                     raise refused()
                 if self._room.started:
                     raise RuntimeError("this Cluster runs on an event loop already; await `generate` there")
-                self._thread = LoopThread()
+                self._thread = LoopThread(self._room.aclose)
             return self._thread
 
     def __repr__(self) -> str:

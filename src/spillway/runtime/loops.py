@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -20,15 +21,20 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class LoopThread:
-    """A thread that runs an event loop, for scripts and notebooks.
+    """A thread that runs an event loop, for scripts and notebooks; closed when the process ends, if not before.
+
+    Args:
+        farewell: awaited on the loop before it ends.
 
     Invariants: one loop for its whole life; `close` cancels what still runs and joins the thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, farewell: Callable[[], Coroutine[Any, Any, object]] | None = None) -> None:
+        self._farewell = farewell
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._run, name="spillway-loop", daemon=True)
         self._thread.start()
+        atexit.register(self.close)
 
     def run(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run `make()` on the thread's loop and return its result; an interrupt cancels it there.
@@ -46,8 +52,11 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Stop the loop and join the thread; may be called twice."""
+        """Say farewell, stop the loop and join the thread; may be called twice."""
+        atexit.unregister(self.close)
         if self._thread.is_alive():
+            if self._farewell is not None:
+                self.run(self._farewell)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 

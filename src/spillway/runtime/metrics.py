@@ -52,6 +52,34 @@ class DeploymentMetrics(msgspec.Struct, frozen=True, kw_only=True):
     queue_wait_p95_s: float | None
 
 
+NOTHING_YET = DeploymentMetrics(
+    requests=0,
+    succeeded=0,
+    failed=0,
+    cancelled=0,
+    refused=0,
+    retried=0,
+    fell_back=0,
+    attempts=0,
+    errors={},
+    usage_rows=0,
+    input_tokens=0,
+    output_tokens=0,
+    cached_tokens=0,
+    cost_usd=0.0,
+    busy=0,
+    queued=0,
+    breaker="CLOSED",
+    latency_p50_s=None,
+    latency_p95_s=None,
+    latency_p99_s=None,
+    first_content_p50_s=None,
+    first_content_p95_s=None,
+    queue_wait_p95_s=None,
+)
+"""Of a deployment that nobody has asked yet."""
+
+
 class ClusterMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """What a cluster has done, by deployment name."""
 
