@@ -280,6 +280,18 @@ def test_a_deadline_during_the_rebuild_is_kept(play):
     play(test, scripts={"m": runner})
 
 
+def test_a_rebuild_may_take_longer_than_an_attempt(play):
+    """The attempt's own limit went on while the session was rebuilt, and ended the request."""
+    runner, source = rotated()
+
+    async def test(world):
+        await rotate(world, runner)
+        source.delay_s = 20.0
+        assert (await world.ask(timeout_s=100.0)).attempts == 2
+
+    play(test, scripts={"m": runner}, timeouts=spillway.Timeouts(unary_timeout_s=5.0))
+
+
 def test_a_deadline_while_a_refused_key_is_looked_for_again_is_kept(play):
     """Nothing guarded that wait: a source that hung held its caller for as long."""
     source = Source("bad")

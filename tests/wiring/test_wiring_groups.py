@@ -167,18 +167,27 @@ def test_after_all_were_asked_the_one_that_asked_for_a_long_pause_is_left_alone(
     )
 
 
-def test_money_is_released_where_a_retry_moves_on(play):
-    """What a failed attempt had set aside stays with its deployment, not with the request."""
+@pytest.mark.parametrize("capped", [True, False])
+def test_money_is_released_where_a_retry_moves_on(play, capped):
+    """At a member without a budget, the first one's money stayed set aside for as long as the answer took."""
 
     async def test(world):
-        answer = await world.ask("g")
-        assert answer.deployment == "b"
+        task = asyncio.create_task(world.ask("g"))
+        await asyncio.sleep(1.0)
+        assert world["b"].open == 1
         ledger = world.cluster.deployment("a").budget().snapshot()
         assert (ledger.reserved_pico, ledger.open, ledger.spent_pico) == (0, 0, 0)
-        assert world.cluster.deployment("b").budget().snapshot().spent_pico > 0
+        assert (await task).deployment == "b"
 
     budget = spillway.Budget(max_spend_per_hour_usd=1.0)
-    play(test, deployments=group("a", "b", budget=budget), scripts={"a": (broken(),), "b": ("ok",)})
+    play(
+        test,
+        deployments=[
+            deployment("a", group="g", budget=budget),
+            deployment("b", group="g", budget=budget if capped else None),
+        ],
+        scripts={"a": (broken(),), "b": (Reply(delay_s=5.0),)},
+    )
 
 
 def test_a_spent_member_is_passed_over(play):

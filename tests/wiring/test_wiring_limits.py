@@ -137,6 +137,15 @@ def test_without_a_report_of_usage_the_estimate_stands(play):
     play(test, (Reply(usage=None),), rate_limits=RateLimits(tokens_per_minute=1000))
 
 
+def test_of_an_attempt_that_was_lost_the_estimate_stands_too(play):
+    async def test(world):
+        await ended(world.ask(prompt="x" * 84, max_tokens=100))
+        assert world.cluster.deployment("m").rate_limiter().snapshot().tokens.used == 200
+
+    lost = spillway.NetworkError("reset", reason="reset")
+    play(test, (lost,), rate_limits=RateLimits(tokens_per_minute=1000), retry=retry(max_retries=0))
+
+
 @pytest.mark.parametrize(("kind", "counted"), [("anthropic", 110), ("openai", 1010)])
 def test_cache_reads_count_where_the_provider_counts_them(play, kind, counted):
     """They counted everywhere, although they do not count as input at Anthropic."""

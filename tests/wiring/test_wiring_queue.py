@@ -117,8 +117,6 @@ def test_a_deadline_in_the_queue_is_kept_to_the_instant_and_nothing_is_sent(play
 
 
 def test_a_slot_that_comes_free_at_the_deadline_goes_to_the_next(play):
-    """A grant and the deadline of the same instant: the request was sent, and cancelled right away."""
-
     async def test(world):
         first = asyncio.create_task(world.ask())
         await asyncio.sleep(0)
@@ -248,6 +246,25 @@ def test_room_that_refusals_make_is_offered_at_once(play):
         circuit_breaker=spillway.CircuitBreakerConfig(failure_threshold=1),
         retry=retry(max_retries=0),
     )
+
+
+def test_a_newcomer_does_not_pass_one_who_was_just_promised_a_seat(play):
+    """It found a slot free and nobody in the queue, for the one from the waiting room had not taken its seat yet."""
+
+    async def test(world):
+        async def twice(name):
+            await world.ask(prompt=name)
+            await world.ask(prompt=f"{name} again")
+
+        tasks = [asyncio.create_task(twice("a")), asyncio.create_task(twice("b"))]
+        await asyncio.sleep(0.1)
+        for prompt in ("queued", "waiting"):
+            tasks.append(asyncio.create_task(world.ask(prompt=prompt)))
+            await asyncio.sleep(0.1)
+        await gathered(*tasks)
+        assert order_of(world)[:4] == ["a", "b", "queued", "waiting"]
+
+    play(test, (Reply(delay_s=1.0),), serving=Serving(max_concurrent=2, queue_capacity=1))
 
 
 def test_waits_are_in_the_request_record_and_the_metrics(play):

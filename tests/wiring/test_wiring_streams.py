@@ -227,6 +227,44 @@ def test_a_stream_closed_while_another_task_reads_ends_there_and_once(play):
     play(test, scripts={"m": Patient((Reply(text="aa", chunks=2, chunk_delay_s=1.0),))})
 
 
+def test_the_end_that_a_reader_meets_after_the_close_is_no_success(play):
+    class Ending:
+        request_id = "e"
+
+        def __init__(self):
+            self.reads = 0
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            self.reads += 1
+            if self.reads == 1:
+                return HELLO
+            await asyncio.sleep(1.0)
+            raise StopAsyncIteration
+
+        async def aclose(self):
+            pass
+
+    class Runner(Pieces):
+        async def execute(self, batch):
+            return Ending()
+
+    async def test(world):
+        stream = world.stream()
+        await anext(stream)
+        reader = asyncio.create_task(text_of(stream))
+        await asyncio.sleep(0.5)
+        await stream.aclose()
+        await reader
+        assert [r.outcome for r in world.seen.requests] == ["cancelled"]
+        assert len(rows(world)) == 1
+        assert world.metrics().busy == 0
+
+    play(test, scripts={"m": Runner()})
+
+
 def test_a_stream_closed_while_it_opens_is_closed(play):
     """It went on to open, and nobody was left to close it."""
 
