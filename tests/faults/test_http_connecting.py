@@ -265,8 +265,8 @@ async def test_other_resources_of_this_machine(number, monkeypatch):
     [
         ({"ca_file": "/nowhere/ca.pem"}, "http.ca_file"),
         ({"ca_file": __file__}, "http.ca_file"),
-        ({"proxy": "socks5://user:hunter2@host:1"}, "http.proxy"),
-        ({"proxy": "not a url"}, "http.proxy"),
+        ({"proxy": "http://user:hunter2@:1"}, "http.proxy"),
+        ({"proxy": "http://"}, "http.proxy"),
         ({"http2": True}, "http.http2"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from spillway.core.actor import Actor, ActorRef
+from spillway.core.fitting import fit
 from spillway.core.options import OnCapacityExhausted
 from spillway.core.priority import Priority
 from spillway.core.request import GenerateRequest
@@ -31,6 +32,12 @@ class RemoteEngineConfig(msgspec.Struct, frozen=True):
     queue_capacity: int = 1024
     worker_count: int = 8
     on_capacity_exhausted: OnCapacityExhausted = "queue"
+
+    def __post_init__(self) -> None:
+        fit(self)
+        for name in ("queue_capacity", "worker_count"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 class AddRequest(msgspec.Struct, frozen=True, kw_only=True):

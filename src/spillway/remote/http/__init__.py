@@ -20,7 +20,7 @@ _PLAIN = HttpConfig()
 
 
 def build_client(timeouts: Timeouts, user_agent: str, *, http: HttpConfig = _PLAIN, limit: int = 0) -> HttpClient:
-    """Return a client with a pool of connections of its own; to be called where a loop runs.
+    """Return a client with a pool of connections of its own; it belongs to the loop of its first request.
 
     Args:
         timeouts: of which `connect_timeout_s` is used: DNS, TCP, proxy and TLS together.

@@ -67,31 +67,23 @@ class AiohttpClient:
             proxy, self._proxy_headers = _proxy(http.proxy)
         self._proxy_name = None if proxy is None else f"{proxy.host}:{proxy.port}"
         self._targets: dict[str, _Target] = {}
-        self._session = aiohttp.ClientSession(
-            connector=Connector(
-                limit=limit,
-                keepalive_timeout=KEEPALIVE_S,
-                resolver=resolver or ThreadedResolver(),
-            ),
-            headers={istr("user-agent"): user_agent, istr("accept"): "*/*", istr("accept-encoding"): "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s, ceil_threshold=math.inf),
-            auto_decompress=False,
-            trust_env=False,
-            proxy=proxy,
-        )
-        self._session._retry_connection = False  # noqa: SLF001 # no public switch; what is tried again is ours to say
+        self._user_agent = user_agent
+        self._proxy = proxy
+        self._limit = limit
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: HttpRequest) -> AiohttpResponse:
         """Return once the head of the answer is in; see `HttpClient.send`."""
         target = self._targets.get(request.url) or self._target(request.url)
+        session = self._session or self._open()
         body = Body(request.body, request.on_sent)
         headers = request.headers
         if self._proxy_headers is not None and target.url.scheme == "http":
             headers = {**headers, **self._proxy_headers}
         while True:
             try:
-                response = await self._session.request(
+                response = await session.request(
                     request.method,
                     target.url,
                     data=body,
@@ -126,10 +118,28 @@ class AiohttpClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await (self._session or self._open()).close()
 
     def __repr__(self) -> str:
-        return f"<AiohttpClient {'closed' if self._session.closed else 'open'}>"
+        return f"<AiohttpClient {'closed' if self._session is not None and self._session.closed else 'open'}>"
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Make the session where it is first used: it belongs to the loop that runs then."""
+        session = self._session = aiohttp.ClientSession(
+            connector=Connector(
+                limit=self._limit,
+                keepalive_timeout=KEEPALIVE_S,
+                resolver=self._resolver or ThreadedResolver(),
+            ),
+            headers={istr("user-agent"): self._user_agent, istr("accept"): "*/*", istr("accept-encoding"): "identity"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s, ceil_threshold=math.inf),
+            auto_decompress=False,
+            trust_env=False,
+            proxy=self._proxy,
+        )
+        session._retry_connection = False  # noqa: SLF001 # no public switch; what is tried again is ours to say
+        return session
 
     @staticmethod
     def _died_idle(failure: Exception, body: Body) -> bool:
