@@ -213,6 +213,41 @@ def test_map_sync_yields_and_may_be_left_early():
         assert runner.open == 0
 
 
+def test_closing_ends_what_other_threads_wait_for():
+    c, runner = cluster((Reply(hang=True),))
+    failures = []
+
+    def work():
+        try:
+            c.generate_sync("m", "hi")
+        except spillway.InferenceError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not runner.open:
+        pass
+    c.close()
+    thread.join(5.0)
+    assert [(e.code, e.reason) for e in failures] == [("backpressure", "shutting_down")]
+
+
+def test_an_iteration_that_outlives_its_cluster_ends_in_a_refusal():
+    """Closed in the middle, it spoke of an event loop, and of a coroutine that was never awaited."""
+    c, _ = cluster()
+    answers = c.map_sync("m", itertools.repeat("x"))
+    next(answers)
+    c.close()
+    with pytest.raises(Backpressure):
+        for _ in range(100):
+            next(answers)
+    other, _ = cluster()
+    left = other.map_sync("m", ["x", "y"])
+    next(left)
+    other.close()
+    left.close()
+
+
 def test_the_synchronous_doors_refuse_where_they_would_wait_for_themselves():
     c, _ = cluster()
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import msgspec
 
 from spillway.core.clock import new_id
-from spillway.core.errors import BadRequest, ConfigError, InferenceError
+from spillway.core.errors import Backpressure, BadRequest, ConfigError, InferenceError
 from spillway.core.priority import Priority
 from spillway.core.request import GenerateRequest, Prompt, as_messages
 from spillway.remote.engine import Call, Observer, SpendGate
@@ -284,7 +285,8 @@ class Cluster:
             while (pair := thread.run(step)) is not None:
                 yield pair
         finally:
-            thread.run(answers.aclose)  # type: ignore[attr-defined] # an async generator has it
+            with suppress(Backpressure):
+                thread.run(answers.aclose)  # type: ignore[attr-defined] # an async generator has it
 
     # Looking and operating.
 

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from spillway.core.errors import Backpressure
+
 T = TypeVar("T")
 
 
@@ -40,10 +42,13 @@ class LoopThread:
         """Run `make()` on the thread's loop and return its result; an interrupt cancels it there.
 
         Raises:
+            Backpressure: the loop has ended.
             RuntimeError: called from the loop's own thread, where it would wait for itself.
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("a synchronous call from the loop's own thread would wait for itself")
+        if self._loop.is_closed():
+            raise Backpressure("the Cluster is closed", reason="closed")
         future = asyncio.run_coroutine_threadsafe(make(), self._loop)
         try:
             return future.result()

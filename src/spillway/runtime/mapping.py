@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from spillway.core.errors import InferenceError
@@ -41,7 +41,11 @@ class Mapper:
         self, items: Iterable[Item] | AsyncIterable[Item]
     ) -> AsyncIterator[tuple[Item, Tokens | InferenceError]]:
         """Yield `(item, answer or error)` in order of completion."""
-        source = aiter(items) if isinstance(items, AsyncIterable) else _from_iterable(items)
+        own: AsyncGenerator[Item, None] | None = None
+        if isinstance(items, AsyncIterable):
+            source = aiter(items)
+        else:
+            source = own = _from_iterable(items)
         self._spawn(source)
         try:
             while True:
@@ -60,6 +64,8 @@ class Mapper:
                 task.cancel()
             if self._tasks:
                 await asyncio.wait(self._tasks)
+            if own is not None:
+                await own.aclose()
 
     def _spawn(self, source: AsyncIterator[Any]) -> None:
         task = asyncio.create_task(self._work(source))
@@ -97,6 +103,6 @@ class Mapper:
             self._changed.set()
 
 
-async def _from_iterable(items: Iterable[Item]) -> AsyncIterator[Item]:
+async def _from_iterable(items: Iterable[Item]) -> AsyncGenerator[Item, None]:
     for item in items:
         yield item

@@ -153,7 +153,7 @@ class Gates:
             ticket = self.breaker.check()
             if hold is not None:
                 hold.sending()
-        except InferenceError:
+        except BaseException:
             if ticket is not None:
                 ticket.release()
             if isinstance(permit, Permit):
