@@ -10,6 +10,7 @@ import pytest
 from run_cli import config, prompts, world
 
 from spillway.batch.sidecar import decode
+from spillway.cli.main import main
 from spillway.core.errors import ConfigError
 from spillway.runtime.config import deployment_for_model
 
@@ -172,27 +173,42 @@ async def test_a_line_names_its_deployment_and_d_overrides_it(here):
     assert not here.output.exists() and not here.sidecar.exists()
 
 
-async def test_usage_errors_exit_2_before_anything_is_written(here):
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["in.jsonl", "-o", "out.jsonl", "--retry-failed"], "--retry-failed goes with --resume"),
+        (["in.jsonl", "-o", "out.jsonl", "--max-cost", "-1"], "--max-cost"),
+        (["in.jsonl", "-o", "out.jsonl", "--max-cost", "nan"], "--max-cost"),
+        (["in.jsonl", "-o", "out.jsonl", "--give-up-after", "0"], "--give-up-after"),
+        (["in.jsonl", "-o", "out.jsonl", "--priority", "urgent"], "background"),
+        (["in.jsonl", "-o", "out.jsonl", "--concurrency", "0"], "--concurrency"),
+        (["in.jsonl", "-o", "out.jsonl", "--report", "nowhere/r.html"], "--report"),
+        (["in.jsonl", "-o", "out.jsonl", "-c", "none.toml"], "none.toml"),
+        (["in.jsonl", "-o", "out.jsonl", "--ray"], "--ray"),
+        (["in.jsonl", "-o", "nowhere/out.jsonl"], "nowhere"),
+        (["none.jsonl", "-o", "out.jsonl"], "none.jsonl"),
+        ([".", "-o", "out.jsonl"], "directory"),
+        (["in.jsonl"], "-o OUTPUT is missing"),
+    ],
+)
+def test_usage_errors_exit_2_before_anything_is_written(tmp_path, monkeypatch, capsys, args, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    (tmp_path / "in.jsonl").write_text(prompts(2))
+    (tmp_path / "spillway.toml").write_text(config("http://127.0.0.1:9"))
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *args])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert said in err.lower() or said in err
+    assert sorted(os.listdir(tmp_path)) == ["in.jsonl", "spillway.toml"]
+
+
+async def test_a_key_that_is_missing_is_noticed_before_anything_is_written(here):
     here.input.write_text(prompts(2))
-    for args, said in [
-        (["--retry-failed"], "--retry-failed goes with --resume"),
-        (["--max-cost", "-1"], "--max-cost"),
-        (["--give-up-after", "0"], "--give-up-after"),
-        (["--priority", "urgent"], "background"),
-        (["--concurrency", "0"], "--concurrency"),
-        (["--report", "nowhere/r.html"], "--report"),
-        (["-c", "none.toml"], "none.toml"),
-        (["--ray"], "--ray"),
-    ]:
-        found = await here.run(*args)
-        assert found.code == 2, found
-        assert said in found.err, found
-    assert (await here.run(input_="none.jsonl")).code == 2
-    assert (await here.run(OPENAI_API_KEY="")).code == 2
+    found = await here.run(OPENAI_API_KEY="")
+    assert found.code == 2 and "OPENAI_API_KEY" in found.err, found
     assert not here.output.exists() and not here.sidecar.exists()
-    found = await here.run(output=())
-    assert found.code == 2 and "-o OUTPUT is missing" in found.err
-    assert here.sim.stats()["asked"] == 0
 
 
 async def test_a_cap_without_a_price_is_refused(here):

@@ -49,12 +49,12 @@ async def test_a_revoked_key_stops_the_run_and_the_new_key_finishes_it(tmp_path)
     async with world(tmp_path, latency_s=0.02, valid_keys=frozenset({"sk-one"})) as here:
         here.project(more=QUICK)
         here.input.write_text(prompts(300))
-        process = here.spawn("--give-up-after", "1.5", OPENAI_API_KEY="sk-one")
+        process = here.spawn("--give-up-after", "3", OPENAI_API_KEY="sk-one")
         await here.written(50, process)
         here.sim.set_valid_keys(frozenset({"sk-two"}))
         found = await process.end()
         assert found.code == 3, found
-        assert "nothing has succeeded for 1.5 s" in found.err
+        assert "nothing has succeeded for 3 s" in found.err
         assert all(line["error"] is None for line in here.results().values())
         assert 50 <= len(here.results()) < 300
         more = await here.run("--resume", OPENAI_API_KEY="sk-two")
@@ -100,7 +100,7 @@ async def test_a_model_the_provider_does_not_know_is_an_outage(tmp_path):
     async with world(tmp_path) as here:
         here.project(config(here.sim.url, more=QUICK).replace("gpt-4o-mini", "missing-model"))
         here.input.write_text(prompts(20))
-        found = await here.run("--give-up-after", "1")
+        found = await here.run("--give-up-after", "3")
         assert found.code == 3, found
         assert "model_not_found" in found.err
         assert here.results() == {}
@@ -193,9 +193,9 @@ async def test_nothing_waits_for_ever(tmp_path):
         here.input.write_text(prompts(40))
         here.sim.set_scenario(phase("stall-before-headers"))
         began = time.monotonic()
-        found = await here.run("--give-up-after", "1", "--json")
+        found = await here.run("--give-up-after", "2", "--json")
         assert found.code == 3, found
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20
         assert found.json["ending"] == "gave_up"
         assert found.json["unwritten"] == 40
         assert here.results() == {}

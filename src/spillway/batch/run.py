@@ -119,7 +119,7 @@ class Run:
 
         Cancellation: stops in order, as `stop` does.
         """
-        self._began = self.last_success_at = asyncio.get_running_loop().time()
+        self._began = asyncio.get_running_loop().time()
         try:
             await self._start()
             async with self.cluster:
@@ -308,6 +308,7 @@ class Run:
             raise
 
     async def _work_through(self) -> None:
+        self.last_success_at = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as tasks:
             self.crew.begin(tasks)
             helpers = [tasks.create_task(self._ledger.keep_durable()), tasks.create_task(self._watch())]

@@ -1,12 +1,13 @@
 """Whole runs in virtual time, against a provider that plays a script."""
 
 import errno
+import io
 import json
 
 import pytest
 
 from spillway.batch import Ending, Run, RunOptions
-from spillway.batch.progress import Progress, duration
+from spillway.batch.progress import Progress, duration, show
 from spillway.core.clock import sleep
 from spillway.core.errors import (
     CircuitOpen,
@@ -360,19 +361,40 @@ def test_reading_stays_so_far_ahead_and_no_further(stage):
     assert max(most) == 14
 
 
-def test_priority_and_stream_reach_the_provider(stage):
+def test_priority_and_stream_reach_the_cluster_and_no_early_shift_is_allowed(stage, monkeypatch):
     stage.write(2, stream=True)
-    seen = []
+    from spillway.runtime.cluster import Cluster
 
-    class Watch:
-        def on_attempt(self, record):
-            seen.append(record.stream)
+    real, seen = Cluster.submit, []
 
-        def on_request(self, record):
-            pass
+    async def submit(self, name, request, **options):
+        seen.append((options["priority"], options["stream"], options["shift_early"]))
+        return await real(self, name, request, **options)
 
-    assert stage.play(priority=Priority.HIGH, observers=[Watch()]).exit_code == 0
-    assert seen == [True, True]
+    monkeypatch.setattr(Cluster, "submit", submit)
+    assert stage.play(priority=Priority.HIGH).exit_code == 0
+    assert seen == [(Priority.HIGH, True, False)] * 2
+
+
+def test_a_terminal_shows_one_line_in_place(stage):
+    stage.write(100)
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+
+    async def watch(run):
+        import asyncio
+
+        await show(Progress(run, asyncio.get_running_loop().time), terminal)
+
+    m = stage.deploy(script=[Reply(delay_s=1.0)], serving=Serving(max_concurrent=10))
+    assert stage.play(m, meanwhile=watch).exit_code == 0
+    assert "50 of 100 (50%)" in terminal.getvalue()
+    assert "0:05 left" in terminal.getvalue()
+    assert terminal.getvalue().count("\n") <= 2
 
 
 def test_progress_adds_up_at_every_instant(stage):
