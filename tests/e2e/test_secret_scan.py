@@ -317,14 +317,18 @@ async def test_password_of_a_proxy(sieve, keyed, target):
 # Keys that are no keys.
 
 
-@pytest.mark.parametrize("source", ["file", "environment", "command", "given"])
-@pytest.mark.parametrize(
-    "form", ["{}\n{}", '{{"key": "{}', "{}\0", "{}\udcff"], ids=["two lines", "cut JSON", "NUL", "no UTF-8"]
-)
+FORMS = {"two lines": "{}\n{}", "cut JSON": '{{"key": "{}', "NUL": "{}\0", "no UTF-8": "{}\udcff"}
+UNUSABLE = [
+    (source, form)
+    for source in ("file", "environment", "command", "given")
+    for form in FORMS
+    if (source, form) != ("environment", "NUL")  # no variable can hold it
+]
+
+
+@pytest.mark.parametrize(("source", "form"), UNUSABLE)
 async def test_credential_that_can_not_be_used(sieve, tmp_path, source, form):
-    text = form.format(KEYS["openai"].reveal(), KEYS["openai"].reveal())
-    if source == "environment" and "\0" in text:
-        pytest.skip("no variable can hold it")
+    text = FORMS[form].format(KEYS["openai"].reveal(), KEYS["openai"].reveal())
     path = tmp_path / "key"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     refs = {

@@ -119,6 +119,7 @@ FAULTS = {
     "rubbish": Fault([bytes(range(256))], NET, "protocol"),
     "header of 1 MiB": Fault([OK + b"x: " + b"y" * (1 << 20) + b"\r\n\r\n"], NET, "protocol", retried=False),
     "10,000 headers": Fault([OK + b"x: y\r\n" * 10_000 + b"\r\n"], NET, "protocol", retried=False),
+    "blank before a colon": Fault([OK + b"x : y\r\ncontent-length: 0\r\n\r\n"], NET, "protocol"),
     "NUL in a header": Fault([OK + b"x: a\0b\r\ncontent-length: 0\r\n\r\n"], NET, "protocol", retried=False),
     # Statuses.
     "204": Fault([b"HTTP/1.1 204 X\r\n\r\n"], SERVER, "empty"),

@@ -46,6 +46,7 @@ ODD = {
     "in chunks of one byte": lambda s: [head(stream=s) + b"".join(chunk(bytes([b])) for b in body_of(s)) + b"0\r\n\r\n"],
     "in packets of one byte": lambda s: [Sliced(typed(s))],
     "with trailers": lambda s: [head(stream=s) + chunk(body_of(s)) + b"0\r\nx-trailer: y\r\n\r\n"],
+    "a folded header": lambda s: [typed(s, x="a\r\n b")],
     "connection: close": lambda s: [typed(s, connection="close"), Do.FIN],
     "keep-alive: max=1": lambda s: [typed(s, **{"keep-alive": "max=1"}), Do.FIN],
     "HTTP/1.0": lambda s: [typed(s).replace(b"HTTP/1.1", b"HTTP/1.0"), Do.FIN],

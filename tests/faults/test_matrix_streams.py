@@ -69,7 +69,7 @@ BREAKS = {
         [chunk(b"data: "), Flood(chunk(b"x" * (1 << 20)))], ServerError, "event_too_large", dialects=ALL
     ),
     "an event of many lines": Break(
-        [Flood(chunk(b"data: xxxxxxxxxx\n" * 65536))], ServerError, "event_too_large"
+        [Flood(chunk((b"data: " + b"x" * 250 + b"\n") * 4096))], ServerError, "event_too_large"
     ),
     "server error event": Break(
         lambda d: [chunk(ERRORS[d.name]("UNAVAILABLE" if d is GEMINI else "api_error"))],
