@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from stage import Reply, broken, gathered, now, retry
 
 import spillway
