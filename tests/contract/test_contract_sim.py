@@ -6,8 +6,8 @@ import json
 import socket
 import urllib.parse
 
-import conftest
 import pytest
+from outside import simulator
 
 import spillway
 
@@ -70,7 +70,7 @@ def test_every_dialect_is_on_the_one_port(sim, route):
 
 def test_answers_are_a_function_of_seed_and_request(sim):
     texts = []
-    with conftest.simulator("--seed", 1) as one, conftest.simulator("--seed", 1) as same:
+    with simulator("--seed", 1) as one, simulator("--seed", 1) as same:
         for url in (one, same, one):
             texts.append(json.loads(chat(url)[2])["choices"][0]["message"]["content"])
     assert texts == [texts[0]] * 3
@@ -87,7 +87,7 @@ def test_usage_is_true(sim):
 
 
 def test_statistics_have_the_keys_that_are_written_and_can_be_cleared():
-    with conftest.simulator() as url:
+    with simulator() as url:
         chat(url)
         chat(url, fault="503")
         stats = json.loads(call(url, "GET", "/sim/stats")[2])
@@ -208,7 +208,7 @@ p = 0.5
 fault = "429-retry-after=3"
 """
     )
-    with conftest.simulator("--scenario", tmp_path / "faults.toml") as url:
+    with simulator("--scenario", tmp_path / "faults.toml") as url:
         assert chat(url)[0] == 503
         path, headers, body = ROUTES["anthropic"]
         assert call(url, "POST", path, body, headers)[0] == 200

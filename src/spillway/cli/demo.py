@@ -6,7 +6,8 @@ import click
 
 
 @click.command(epilog="Example: spillway demo")
-def command() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def command(*, as_json: bool) -> None:
     """Watch 300 prompts survive three misbehaving providers.
 
     Needs no configuration, no key and no network: the providers are simulated on loopback. They answer 429 and 503,
@@ -15,13 +16,19 @@ def command() -> None:
     """
     import asyncio
 
+    from spillway.cli.output import print_json
     from spillway.core.clock import monotonic
     from spillway.demo import scene
-    from spillway.demo.play import play, show
+    from spillway.demo.play import as_values, conclusion, play, show, succeeded
     from spillway.demo.screen import Bars
     from spillway.runtime.loops import new_event_loop
 
     with Bars(scene.PROMPTS, monotonic) as bars, asyncio.Runner(loop_factory=new_event_loop) as runner:
         found = runner.run(play(bars))
-    if not show(found):
+    if as_json:
+        print_json(as_values(found))
+        click.echo(conclusion(found), err=True)
+    else:
+        show(found)
+    if not succeeded(found):
         raise SystemExit(1)

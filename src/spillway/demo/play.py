@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -111,8 +111,8 @@ async def _against_providers(client: Play) -> Outcome:
     return outcome
 
 
-def show(found: Show) -> bool:
-    """Print the results to stdout; True when every prompt was answered exactly once."""
+def show(found: Show) -> None:
+    """Print the results to stdout."""
     console = screen.console()
     console.print()
     console.print(
@@ -125,6 +125,44 @@ def show(found: Show) -> bool:
     console.print()
     for number, code in sorted(found.ours.failed.items()):
         console.print(f"prompt {number} failed: {code}")
-    once = found.our_verdict.once
-    console.print(f"{once} of {scene.PROMPTS} prompts answered exactly once", style="bold")
-    return once == scene.PROMPTS
+    console.print(conclusion(found), style="bold")
+
+
+def conclusion(found: Show) -> str:
+    """Return the whole in one line."""
+    return f"{found.our_verdict.once} of {scene.PROMPTS} prompts answered exactly once"
+
+
+def succeeded(found: Show) -> bool:
+    """Return whether every prompt was answered exactly once."""
+    return found.our_verdict.once == scene.PROMPTS
+
+
+def as_values(found: Show) -> dict[str, Any]:
+    """Return what `show` prints as plain values, times in seconds since Spillway's own run began."""
+
+    def client(outcome: Outcome, verdict: Verdict) -> dict[str, Any]:
+        return {
+            **msgspec.to_builtins(verdict),
+            "failed": outcome.failed,
+            "calls": outcome.calls,
+            "over_limit": outcome.over_limit,
+            "billed_usd": outcome.billed_usd,
+            "over_budget_usd": max(0.0, outcome.billed_usd - scene.BUDGET_USD),
+            "seconds": outcome.seconds,
+        }
+
+    return {
+        "prompts": scene.PROMPTS,
+        "answered_once": found.our_verdict.once,
+        "naive": client(found.naive, found.naive_verdict),
+        "spillway": client(found.ours, found.our_verdict),
+        "deployments": msgspec.to_builtins(found.metrics),
+        "breakers": {
+            name: [
+                {"state": word, "from_s": since - found.began, "to_s": until - found.began}
+                for word, since, until in screen.spans(found.began, events, found.ended)
+            ]
+            for name, events in found.breakers.items()
+        },
+    }

@@ -150,7 +150,7 @@ def per_deployment(metrics: dict[str, DeploymentMetrics]) -> Table:
 def breaker_line(name: str, began: float, events: Sequence[BreakerEvent], ended: float) -> Text:
     """Return one breaker's states over time, each with the seconds it lasted."""
     line = Text(f"  {name:<18}")
-    for index, (word, since, until) in enumerate(_spans(began, events, ended)):
+    for index, (word, since, until) in enumerate(spans(began, events, ended)):
         if index:
             line.append(" ─ ", style="dim")
         line.append(word, style=_STYLES[word])
@@ -158,13 +158,14 @@ def breaker_line(name: str, began: float, events: Sequence[BreakerEvent], ended:
     return line
 
 
-def _spans(began: float, events: Iterable[BreakerEvent], ended: float) -> list[tuple[str, float, float]]:
-    spans: list[tuple[str, float, float]] = []
+def spans(began: float, events: Iterable[BreakerEvent], ended: float) -> list[tuple[str, float, float]]:
+    """Return a breaker's states in words, each with the instants it lasted from and to."""
+    found: list[tuple[str, float, float]] = []
     word, since = "ok", began
     for event in events:
-        spans.append((word, since, event.at))
+        found.append((word, since, event.at))
         word, since = _WORDS[event.state.name], event.at
-    return [*spans, (word, since, ended)]
+    return [*found, (word, since, ended)]
 
 
 def _over(billed_usd: float, budget_usd: float) -> str:
