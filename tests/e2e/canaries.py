@@ -1,9 +1,13 @@
 """Keys that are looked for everywhere, and everything that an exception or an object shows of itself."""
 
 import base64
+import contextlib
+import gc
 import json
+import logging
 import pickle
 import random
+import sys
 import traceback
 
 import msgspec
@@ -105,3 +109,30 @@ class Sieve:
     def nothing_seen(self):
         assert self.looked_at > 0
         assert not self.leaks, f"{len(self.leaks)} leaks: {sorted(set(self.leaks))[:40]}"
+
+
+KEYS = {"openai": Canary("sk-CANARY-", 1), "anthropic": Canary("sk-ant-CANARY-", 2), "gemini": Canary("AIzaCANARY", 3)}
+BARE = Canary("", 4)
+PROXY = Canary("", 5, in_base64=True)
+
+
+@contextlib.contextmanager
+def watching(caplog, capfd):
+    """A sieve that has also looked at all logs, at the standard streams, and at what a finalizer could not raise."""
+    found = Sieve(*KEYS.values(), BARE, PROXY)
+    lost = []
+    hook, sys.unraisablehook = sys.unraisablehook, lost.append
+    caplog.set_level(logging.DEBUG)
+    yield found
+    sys.unraisablehook = hook
+    gc.collect()
+    out, err = capfd.readouterr()
+    found.look("stdout", out)
+    found.look("stderr", err)
+    for record in caplog.records:
+        found.look(f"log of {record.name}", f"{record.getMessage()} {record.args!r} {vars(record)!r}")
+        if record.exc_info and record.exc_info[1] is not None:
+            found.look_at_error(f"log of {record.name}", record.exc_info[1])
+    for args in lost:
+        found.look_at_error("finalizer", args.exc_value)
+    found.nothing_seen()
