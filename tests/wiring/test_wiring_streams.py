@@ -359,3 +359,48 @@ def test_a_runner_cancelled_from_within_is_its_own_trouble_and_not_the_callers_w
         assert error.reason == "runner"
 
     play(test, scripts={"m": Odd()}, retry=retry(max_retries=0))
+
+
+@pytest.mark.parametrize("how", ["error", "leave", "unary"])
+def test_an_answer_that_can_not_even_be_closed_holds_nothing_up(play, how, caplog):
+    """What its `abort` raised hid the error, and slot, ticket and money were never given back."""
+
+    class Stuck:
+        request_id = "s"
+
+        def __init__(self):
+            self.pieces = iter([HELLO])
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            for piece in self.pieces:
+                return piece
+            raise spillway.NetworkError("reset", reason="reset")
+
+        async def aclose(self):
+            pass
+
+        def abort(self):
+            raise OSError("already gone")
+
+    class Runner(Pieces):
+        async def execute(self, batch):
+            return Stuck()
+
+    async def test(world):
+        if how == "unary":
+            error, _ = await ended(world.ask())
+            assert isinstance(error, spillway.NetworkError)
+            return
+        stream = world.stream()
+        await anext(stream)
+        if how == "leave":
+            await stream.aclose()
+            return
+        with pytest.raises(StreamInterrupted):
+            await anext(stream)
+
+    play(test, scripts={"m": Runner()}, budget=spillway.Budget(max_spend_per_hour_usd=1.0), retry=retry(max_retries=0))
+    assert "failed to close" in caplog.text

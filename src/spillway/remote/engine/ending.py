@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
 
-_logger = logging.getLogger("spillway.observers")
+_logger = logging.getLogger("spillway.engine")
 
 SHUTTING_DOWN = "shutting_down"
 
@@ -54,12 +54,15 @@ def out_of_time(call: Call, engine: Engine) -> Timeout:
 
 
 def close_now(engine: Engine, handle: RunHandle) -> None:
-    """Close the upstream request of an answer that is not wanted any more, without waiting for it."""
-    abort = getattr(handle, "abort", None)
-    if abort is not None:
-        abort()
-    else:
-        engine.chore(handle.aclose())
+    """Close the upstream request of an answer that is not wanted any more, without waiting for it; never fails."""
+    try:
+        abort = getattr(handle, "abort", None)
+        if abort is not None:
+            abort()
+        else:
+            engine.chore(handle.aclose())
+    except Exception:
+        _logger.exception("an answer of %s failed to close", engine.name)
 
 
 def let_go(engine: Engine, handle: RunHandle) -> None:
