@@ -32,7 +32,7 @@ def test_an_observer_that_raises_changes_nothing(play, caplog):
         assert world.metrics().usage_rows == 2
 
     bad = spillway.BadRequest("no", status=400)
-    with caplog.at_level(logging.ERROR, "spillway.engine"):
+    with caplog.at_level(logging.ERROR, "spillway.observers"):
         play(test, (broken(), "ok", "ok", bad), cluster={"observers": [Failing()]}, retry=retry())
     assert "an observer failed" in caplog.text
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from spillway.remote.engine.core import Engine
 
 _logger = logging.getLogger("spillway.engine")
+_observer_logger = logging.getLogger("spillway.observers")
 
 SHUTTING_DOWN = "shutting_down"
 
@@ -122,4 +123,4 @@ def tell(listen: Callable[[Any], None], record: Any) -> None:
     try:
         listen(record)
     except Exception:
-        _logger.exception("an observer failed")
+        _observer_logger.exception("an observer failed")
