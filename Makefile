@@ -13,7 +13,7 @@ check: $(VENV)/.dev browser
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 # The report is tested in a real browser.
 browser:

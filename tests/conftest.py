@@ -31,7 +31,10 @@ def nothing_left_over():
         left = _sockets() - sockets
     assert not left, f"{len(left)} sockets left open"
     started = {t for t in threading.enumerate() if t not in threads and t.is_alive()}
-    stray = [t.name for t in started if not t.name.startswith(("asyncio_", "ThreadPool", "execnet"))]
+    started = {t for t in started if not t.name.startswith(("asyncio_", "ThreadPool", "execnet"))}
+    for thread in started:
+        thread.join(5.0)
+    stray = [t.name for t in started if t.is_alive()]
     assert not stray, f"threads left running: {stray}"
 
 

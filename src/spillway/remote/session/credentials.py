@@ -126,13 +126,7 @@ class CommandCredential:
         Cancellation: kills it.
         """
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            process = await _started(self._argv)
         except (OSError, ValueError, TypeError) as exc:
             raise ConfigError(f"{self.place} can't be run: {getattr(exc, 'strerror', None) or 'no command'}") from exc
         try:
@@ -194,6 +188,25 @@ def _decoded(content: io.BytesIO, place: str) -> Masked:
     if _NOT_UTF8.search(value):
         raise ConfigError(f"{place} does not yield UTF-8 text")
     return value
+
+
+async def _started(argv: tuple[str, ...]) -> asyncio.subprocess.Process:
+    """Start the command; a cancellation that comes meanwhile waits until all that it started can be killed."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            await _kill(await starting)
+        raise
 
 
 async def _output(process: asyncio.subprocess.Process, place: str) -> io.BytesIO:
