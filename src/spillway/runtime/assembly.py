@@ -14,7 +14,7 @@ from spillway.core.masked import MaskedVariables
 from spillway.core.options import Deployment, RateLimits
 from spillway.remote.circuit_breaker import CircuitBreakerHandle
 from spillway.remote.cost import CostLedger, OutputP95
-from spillway.remote.engine import Engine, Gates
+from spillway.remote.engine import Engine, EngineMetrics, Gates
 from spillway.remote.rate_limit import RateLimiterActor, RateLimiterHandle, StrictRateLimiterActor
 from spillway.remote.retry import RetryQuota
 from spillway.runtime.routing import unknown_name
@@ -49,56 +49,76 @@ class Assembly:
         self._factories = dict(runners)
         self._environ = MaskedVariables(environ)
         self._store = MemoryStore()
-        self._shared: dict[str, tuple[RateLimiterHandle, CircuitBreakerHandle]] = {}
+        self._shared: dict[tuple[str, int], tuple[RateLimiterHandle, CircuitBreakerHandle]] = {}
         self.limiters: dict[str, RateLimiterActor | StrictRateLimiterActor] = {}
         _check_together(self._deployments, runners)
 
     def build(self, loop: asyncio.AbstractEventLoop) -> list[Engine]:
-        """Return one engine for each deployment.
+        """Return one engine for each deployment, and for each entry of its key pool if it has one.
+
+        The engines of a pool share budget, retry quota and metrics; limiter and breaker are each one's own, by its
+        position, and workers and queue are divided among them.
 
         Raises:
             ConfigError: a runtime is unknown, a secret is missing.
         """
-        return [self._engine(deployment, loop) for deployment in self._deployments]
+        return [engine for deployment in self._deployments for engine in self._engines(deployment, loop)]
 
-    def _engine(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> Engine:
-        runners = [self._runner(deployment) for _ in range(deployment.replicas)]
-        limiter, breaker = self._limiter_and_breaker(deployment, runners[0], loop)
-        gates = Gates(
-            deployment.name,
-            limiter=limiter,
-            breaker=breaker,
-            ledger=None if deployment.budget is None else CostLedger(deployment.budget, clock=clock_of(loop)),
-            quota=RetryQuota(),
-            prices=None,
-            output_p95=OutputP95(),
-            output_limit=0,
-            limits=deployment.rate_limits,
-            cached_input_is_free=runners[0].runtime_kind == _CACHE_READS_ARE_FREE,
+    def _engines(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> list[Engine]:
+        keys = 1 if deployment.name in self._factories else _keys_of(deployment)
+        ledger = None if deployment.budget is None else CostLedger(deployment.budget, clock=clock_of(loop))
+        quota, output_p95, metrics = RetryQuota(), OutputP95(), EngineMetrics()
+        serving = deployment.serving
+        share = msgspec.structs.replace(
+            serving,
+            max_concurrent=-(-serving.max_concurrent // keys),
+            queue_capacity=-(-serving.queue_capacity // keys),
         )
-        return Engine(deployment, runners, gates, loop)
+        options = deployment if keys == 1 else msgspec.structs.replace(deployment, serving=share)
+        engines = []
+        for key in range(keys):
+            runners = [self._runner(deployment, key) for _ in range(deployment.replicas)]
+            limiter, breaker = self._limiter_and_breaker(deployment, key, runners[0], loop)
+            gates = Gates(
+                deployment.name,
+                limiter=limiter,
+                breaker=breaker,
+                ledger=ledger,
+                quota=quota,
+                prices=None,
+                output_p95=output_p95,
+                output_limit=0,
+                limits=deployment.rate_limits,
+                cached_input_is_free=runners[0].runtime_kind == _CACHE_READS_ARE_FREE,
+            )
+            engine = Engine(options, runners, gates, loop)
+            engine.metrics = metrics
+            engines.append(engine)
+        return engines
 
-    def _runner(self, deployment: Deployment) -> ModelRunner:
+    def _runner(self, deployment: Deployment, key: int) -> ModelRunner:
         factory = self._factories.get(deployment.name)
         if factory is not None:
             return factory(deployment)
         from spillway.providers.registry import make_runner  # noqa: PLC0415 - HTTP and providers only where used
 
-        return make_runner(deployment, environ=self._environ)
+        return make_runner(deployment, environ=self._environ, key=key)
 
     def _limiter_and_breaker(
-        self, deployment: Deployment, runner: ModelRunner, loop: asyncio.AbstractEventLoop
+        self, deployment: Deployment, key: int, runner: ModelRunner, loop: asyncio.AbstractEventLoop
     ) -> tuple[RateLimiterHandle, CircuitBreakerHandle]:
         group = deployment.limit_group
-        if group and group in self._shared:
-            return self._shared[group]
-        key = group or deployment.name
-        actor = self._limiter_actor(key, deployment.rate_limits, runner, loop)
-        self.limiters[key] = actor
+        if group and (group, key) in self._shared:
+            return self._shared[group, key]
+        name = group or deployment.name
+        if key:
+            name = f"{name}#{key + 1}"
+        actor = self._limiter_actor(name, deployment.rate_limits, runner, loop)
+        self.limiters[name] = actor
         limiter = actor.handle()
-        breaker = CircuitBreakerHandle(key, deployment.circuit_breaker, clock=clock_of(loop))
+        breaker = CircuitBreakerHandle(name, deployment.circuit_breaker, clock=clock_of(loop))
         if group:
-            self._shared[group] = limiter, breaker
+            self._shared[group, key] = limiter, breaker
         return limiter, breaker
 
     def _limiter_actor(
@@ -113,6 +133,12 @@ class Assembly:
         if limits.strict:
             return StrictRateLimiterActor(key, limits, store=self._store, **options)
         return RateLimiterActor(key, limits, **options)
+
+
+def _keys_of(deployment: Deployment) -> int:
+    """Return how many keys a deployment takes turns with."""
+    given = None if deployment.runtime_config is None else deployment.runtime_config.api_key
+    return len(given) if isinstance(given, tuple) else 1
 
 
 def _check_together(deployments: Sequence[Deployment], runners: Iterable[str]) -> None:

@@ -298,13 +298,14 @@ class Cluster:
             RuntimeError: no event loop is running and the Cluster has not started.
         """
         router = self._room.assemble()
-        engine = router.engines.get(name)
-        if engine is None:
+        entries = router.entries.get(name)
+        if entries is None:
             router.route(name)
             members = ", ".join(m.name for m in router.route(name)[0].members)
             raise BadRequest(f"{name!r} is a group; its deployments are: {members}")
 
-        return Deployed(engine, partial(self._room.actor, name))
+        options = next(each for each in self._deployments if each.name == name)
+        return Deployed(options, entries, partial(self._room.actors, name))
 
     def deployments(self) -> list[str]:
         """Return the names of all deployments."""
@@ -315,7 +316,7 @@ class Cluster:
         router = self._room.router
         if router is None:
             return ClusterMetrics(per_deployment=dict.fromkeys(self.deployments(), NOTHING_YET))
-        return ClusterMetrics(per_deployment={name: measure(engine) for name, engine in router.engines.items()})
+        return ClusterMetrics(per_deployment={name: measure(entries) for name, entries in router.entries.items()})
 
     # Life.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from spillway.core.clock import wall_now
@@ -11,7 +12,7 @@ from spillway.remote.engine import Drain, EngineMsg, Resize
 from spillway.runtime.metrics import DeploymentMetrics, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from spillway.core.actor import ActorRef
     from spillway.core.options import Deployment
@@ -22,13 +23,23 @@ if TYPE_CHECKING:
 
 
 class Deployed:
-    """A view of one deployment: its policies' handles and an operator's actions."""
+    """A view of one deployment: its policies' handles and an operator's actions.
 
-    __slots__ = ("_actor", "_engine")
+    Each entry of a key pool has a breaker and a limiter of its own, by its position from 0.
+    """
 
-    def __init__(self, engine: Engine, actor: Callable[[], Awaitable[ActorRef[EngineMsg]]]) -> None:
-        self._engine = engine
-        self._actor = actor
+    __slots__ = ("_actors", "_engine", "_entries", "_options")
+
+    def __init__(
+        self,
+        options: Deployment,
+        entries: Sequence[Engine],
+        actors: Callable[[], Awaitable[list[ActorRef[EngineMsg]]]],
+    ) -> None:
+        self._options = options
+        self._entries = entries
+        self._engine = entries[0]
+        self._actors = actors
 
     @property
     def name(self) -> str:
@@ -38,31 +49,36 @@ class Deployed:
     @property
     def options(self) -> Deployment:
         """The options it was made with."""
-        return self._engine.deployment
+        return self._options
 
-    def circuit_breaker(self) -> CircuitBreakerHandle:
-        """Return the breaker, shared by replicas and the members of its limit group."""
-        return self._engine.gates.breaker
+    @property
+    def keys(self) -> int:
+        """How many keys it takes turns with."""
+        return len(self._entries)
 
-    def rate_limiter(self) -> RateLimiterHandle:
-        """Return the limiter, shared by replicas and the members of its limit group."""
-        return self._engine.gates.limiter
+    def circuit_breaker(self, key: int = 0) -> CircuitBreakerHandle:
+        """Return the breaker of a key, shared by replicas and the members of its limit group."""
+        return self._entries[key].gates.breaker
+
+    def rate_limiter(self, key: int = 0) -> RateLimiterHandle:
+        """Return the limiter of a key, shared by replicas and the members of its limit group."""
+        return self._entries[key].gates.limiter
 
     def budget(self) -> CostLedger | None:
         """Return the ledger of its budget, None without one."""
         return self._engine.gates.ledger
 
     def workers(self) -> list[WorkerSlot]:
-        """Return the slots of all replicas."""
-        return self._engine.slots()
+        """Return the slots of all replicas and keys."""
+        return [slot for engine in self._entries for slot in engine.slots()]
 
     def healthy(self) -> bool:
         """Return whether a request sent now would be let through by breaker, provider and credential."""
-        return self._engine.healthy()
+        return any(engine.healthy() for engine in self._entries)
 
     def metrics(self) -> DeploymentMetrics:
         """Return its counters."""
-        return measure(self._engine)
+        return measure(self._entries)
 
     def estimate_cost(self, prompt: Prompt, *, max_tokens: int | None = None) -> CostEstimate:
         """Return the most a request can cost: an upper bound of its input and the longest answer allowed.
@@ -79,29 +95,31 @@ class Deployed:
         )
 
     async def rebuild_session(self) -> None:
-        """Read the secret again and build a new client; what is in flight keeps the old one.
+        """Read every secret again and build new clients; what is in flight keeps the old ones.
 
         Raises:
-            InferenceError: the secret can't be read; the old session stays.
+            InferenceError: a secret can't be read; the old session stays.
         """
-        await self._engine.rebuild_session(None)
+        for engine in self._entries:
+            await engine.rebuild_session(None)
 
     async def resize(self, workers: int) -> int:
         """Have so many workers in each replica's pool; nothing that runs is ended. Returns the slots in service.
+
+        Several keys divide them, with at least one each.
 
         Raises:
             ValueError: it is less than one.
         """
         if workers < 1:
             raise ValueError(f"a pool needs at least one worker, not {workers!r}")
-        actor = await self._actor()
-        count: int = await actor.ask(Resize(workers=workers))
-        return count
+        share = Resize(workers=-(-workers // self.keys))
+        return sum([await actor.ask(share) for actor in await self._actors()])
 
     async def drain(self, seconds: float = 30.0) -> None:
         """Take no more requests, refuse what waits, let what runs finish for so long, then cancel it."""
-        actor = await self._actor()
-        await actor.ask(Drain(seconds=seconds), timeout_s=seconds + 10.0)
+        asks = [actor.ask(Drain(seconds=seconds), timeout_s=seconds + 10.0) for actor in await self._actors()]
+        await asyncio.gather(*asks)
 
     def __repr__(self) -> str:
         return f"<Deployed {self._engine!r} {self.circuit_breaker()!r}>"

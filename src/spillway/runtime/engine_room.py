@@ -44,7 +44,7 @@ class EngineRoom:
         self._drain_s = drain_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._system: ActorSystem | None = None
-        self._actors: dict[str, ActorRef[EngineMsg]] = {}
+        self._actors: dict[str, list[ActorRef[EngineMsg]]] = {}
         self._starting: asyncio.Task[None] | None = None
         self.router: Router | None = None
         self.started = False
@@ -94,8 +94,8 @@ class EngineRoom:
             raise RuntimeError("this Cluster runs on another event loop; make one Cluster for each loop")
         return router
 
-    async def actor(self, name: str) -> ActorRef[EngineMsg]:
-        """Return the actor of one engine."""
+    async def actors(self, name: str) -> list[ActorRef[EngineMsg]]:
+        """Return the actors of a deployment's engines."""
         await self.start()
         return self._actors[name]
 
@@ -107,7 +107,7 @@ class EngineRoom:
         if self._starting is not None:
             await asyncio.wait({self._starting})
         if self.router is not None:
-            await asyncio.gather(*(e.aclose(self._drain_s) for e in self.router.engines.values()))
+            await asyncio.gather(*(e.aclose(self._drain_s) for e in self.router.every()))
         if self._system is not None:
             await self._system.aclose()
 
@@ -118,13 +118,15 @@ class EngineRoom:
 
     async def _bring_up(self) -> None:
         router = self.assemble()
-        await price_engines(router.engines.values())
+        await price_engines(router.every())
         system = ActorSystem()
         system.start()
-        for engine in router.engines.values():
-            route = router.route(engine.name)
-            actor = RemoteEngineCoreActor(engine, answer=_answerer(route), workers=RemoteWorkerActor)
-            self._actors[engine.name] = system.spawn(actor, engine.name.replace("/", "-"))
+        for name, entries in router.entries.items():
+            answerer = _answerer(router.route(name))
+            for key, engine in enumerate(entries):
+                actor = RemoteEngineCoreActor(engine, answer=answerer, workers=RemoteWorkerActor)
+                label = name.replace("/", "-") + (f"#{key + 1}" if key else "")
+                self._actors.setdefault(name, []).append(system.spawn(actor, label))
         self._system = system
         self.started = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +24,7 @@ class DeploymentMetrics(msgspec.Struct, frozen=True, kw_only=True):
         attempts: attempts that were sent.
         errors: failed attempts by code.
         cost_usd: None when the price of its model is unknown.
+        breaker: the state of its breaker; of a key pool's, that which lets most through.
         latency_p50_s: of whole attempts that succeeded; None before the first.
         first_content_p50_s: of their time to the first content.
     """
@@ -91,8 +93,9 @@ class ClusterMetrics(msgspec.Struct, frozen=True, kw_only=True):
         return sum(m.cost_usd or 0.0 for m in self.per_deployment.values())
 
 
-def measure(engine: Engine) -> DeploymentMetrics:
-    """Return the present counters of one engine."""
+def measure(entries: Sequence[Engine]) -> DeploymentMetrics:
+    """Return the present counters of one deployment, whose engines share them."""
+    engine = entries[0]
     m = engine.metrics
     return DeploymentMetrics(
         requests=m.succeeded + m.failed + m.cancelled,
@@ -109,9 +112,10 @@ def measure(engine: Engine) -> DeploymentMetrics:
         output_tokens=m.output_tokens,
         cached_tokens=m.cached_tokens,
         cost_usd=None if engine.gates.prices is None else pico_to_usd(m.cost_pico),
-        busy=engine.busy,
-        queued=len(engine.queue),
-        breaker=engine.gates.breaker.state.name,
+        busy=sum(each.busy for each in entries),
+        queued=sum(len(each.queue) for each in entries),
+        # In the alphabet CLOSED comes before HALF_OPEN, and that before OPEN.
+        breaker=min(each.gates.breaker.state.name for each in entries),
         latency_p50_s=m.latency.quantile(0.5),
         latency_p95_s=m.latency.quantile(0.95),
         latency_p99_s=m.latency.quantile(0.99),

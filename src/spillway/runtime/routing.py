@@ -62,18 +62,24 @@ class RouteTarget:
 class Router:
     """Finds the route of every name; all routes are laid once, at construction.
 
+    Attributes:
+        entries: the engines of each deployment, one for each entry of its key pool.
+        engines: the first of them.
+
     Raises:
         ConfigError: two deployments of one name, a name that is also a group's, a fallback to nothing.
     """
 
     def __init__(self, engines: Iterable[Engine]) -> None:
-        self.engines: dict[str, Engine] = {}
+        entries: dict[str, list[Engine]] = {}
         groups: dict[str, list[Engine]] = {}
         for engine in engines:
-            self.engines[engine.name] = engine
+            entries.setdefault(engine.name, []).append(engine)
             if engine.deployment.group:
                 groups.setdefault(engine.deployment.group, []).append(engine)
-        self._targets = {name: RouteTarget(name, [engine]) for name, engine in self.engines.items()}
+        self.entries = {name: tuple(found) for name, found in entries.items()}
+        self.engines = {name: found[0] for name, found in entries.items()}
+        self._targets = {name: RouteTarget(name, found) for name, found in entries.items()}
         for name, members in groups.items():
             self._targets[name] = RouteTarget(name, members)
         self._routes: dict[str, tuple[RouteTarget, ...]] = {
@@ -90,6 +96,10 @@ class Router:
             return self._routes[name]
         except (KeyError, TypeError):
             raise ModelNotFound(unknown_name(name, self._targets)) from None
+
+    def every(self) -> list[Engine]:
+        """Return all engines."""
+        return [engine for entries in self.entries.values() for engine in entries]
 
     def names(self) -> list[str]:
         """Return every name that can be asked for."""
