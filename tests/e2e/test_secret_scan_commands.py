@@ -147,7 +147,7 @@ async def test_run_through_a_proxy_with_a_password(sieve, tmp_path):
         environ = project(tmp_path, here.sim, proxy=f"http://user:{PROXY.reveal()}@127.0.0.1:{proxy.port}")
         here.input.write_text(prompts(3))
         done = await shown_by(
-            sieve, here, environ, "run", str(here.input), "-o", str(here.output), "-d", "inline", "--give-up-after", "1"
+            sieve, here, environ, "run", str(here.input), "-o", str(here.output), "-d", "inline", "--give-up-after", "4"
         )
         assert done.returncode in {1, 3}, done.stderr
         assert proxy.conversations

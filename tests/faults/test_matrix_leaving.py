@@ -174,9 +174,8 @@ async def test_callers_who_come_and_go_leave_the_pool_as_it_was(stream):
                     continue
                 assert task.result().text == TEXT
 
-        before = len(here.outcomes)
         await asyncio.gather(*(come_and_go() for _ in range(20)))
-        assert here.metrics.busy == 0 and here.cancelled > 50 and len(here.outcomes) > before
+        assert here.metrics.busy == 0 and here.cancelled > 50
         never_started = here.metrics.requests - len(here.outcomes)
         assert 0 <= never_started <= here.cancelled
         here.cancelled = never_started  # a task that was cancelled before its first step has asked for nothing
