@@ -617,3 +617,59 @@ async def test_a_runner_that_breaks_its_promise_ends_in_an_inference_error():
     async with made:
         with pytest.raises(spillway.InferenceError):
             await made.generate("m", "x")
+
+
+async def test_what_an_error_knows_of_where_it_came_from():
+    slow = spillway.Serving(queue_timeout_s=0.05)
+    made, _ = cluster(rate_limits=spillway.RateLimits(requests_per_minute=1), serving=slow)
+    async with made:
+        await made.generate("m", "x")
+        with pytest.raises(spillway.RateLimited) as limited:
+            await made.generate("m", "x")
+    assert (limited.value.limited_by, limited.value.attempts) == ("deployment", 0)
+    assert 0 < limited.value.retry_after <= 61
+    made, _ = cluster(
+        spillway.ServerError("down", status=503),
+        circuit_breaker=spillway.CircuitBreakerConfig(failure_threshold=1),
+        retry=spillway.RetryPolicy(max_retries=0),
+    )
+    async with made:
+        with pytest.raises(spillway.ServerError) as failed:
+            await made.generate("m", "x")
+        with pytest.raises(spillway.CircuitOpen) as opened:
+            await made.generate("m", "x")
+    assert (failed.value.provider, failed.value.status, failed.value.deployment) == ("mine", 503, "m")
+    assert failed.value.elapsed_s >= 0
+    assert (opened.value.limited_by, opened.value.attempts) == ("breaker", 0)
+    assert 0 < opened.value.retry_after <= 30
+    assert opened.value.retry_at - opened.value.opened_at == pytest.approx(30.0)
+    made, _ = cluster(rate_limits=spillway.RateLimits(tokens_per_minute=50))
+    async with made:
+        with pytest.raises(spillway.BadRequest):
+            await made.generate("m", "x", max_tokens=100)
+
+
+async def test_the_price_of_an_unknown_model_is_none():
+    runner = Runner(said("x"))
+    made = spillway.Cluster(
+        [spillway.Deployment(name="m", model="no-such-model", runtime="openai")], runners={"m": lambda _: runner}
+    )
+    async with made:
+        assert (await made.generate("m", "x")).cost_usd is None
+
+
+async def test_a_published_price_may_be_overridden_in_part():
+    runner = Runner(said("x"))
+    deployments = [
+        spillway.Deployment(name="m", model="gpt-4o-mini", runtime="openai"),
+        spillway.Deployment(
+            name="n", model="gpt-4o-mini", runtime="openai", pricing=spillway.Pricing(output_per_mtok_usd=100.0)
+        ),
+    ]
+    runner.runtime_kind = "openai"
+    made = spillway.Cluster(deployments, runners={"m": lambda _: runner, "n": lambda _: runner})
+    async with made:
+        published = (await made.generate("m", "x")).cost_usd
+        overridden = (await made.generate("n", "x")).cost_usd
+    assert published == pytest.approx(10 * 0.15e-6 + 5 * 0.60e-6)
+    assert overridden == pytest.approx(10 * 0.15e-6 + 5 * 100e-6)
