@@ -151,3 +151,12 @@ api_key = {{ inline = "sk-live" }}
     found = {one["name"]: one for one in json.loads(out)["live"]}
     assert (found["m"]["answered"], found["down"]["answered"]) == (True, False)
     assert "sk-live" not in out + err
+
+
+def test_check_says_what_is_wrong_on_stderr_even_as_json(command, tmp_path):
+    project(tmp_path, '[[deployment]]\nname = "gpt-4o-mini"\n[deployment.retry]\nmax_retrys = 3\n')
+    code, out, err = command("check", "--json")
+    assert code == 2
+    assert json.loads(out)["ok"] is False
+    assert "max_retrys" in err
+    assert len(err.splitlines()) == 1

@@ -100,6 +100,10 @@ def command(config: str | None, *, live: bool, as_json: bool) -> int:
         print_json(msgspec.to_builtins(report))
     else:
         _print(report)
+    for warning in report.warnings:
+        say("warning", warning)
+    for problem in report.problems:
+        say("error", problem)
     return 0 if report.ok else 2 if problems else 1
 
 
@@ -176,10 +180,6 @@ def _print(report: _Report) -> None:
             ("name", "answer", "seconds", "attempts", "tokens", "USD", "provider's limits"),
             [tuple(_cells(seen)) for seen in report.live],
         )
-    for warning in report.warnings:
-        say("warning", warning)
-    for problem in report.problems:
-        say("error", problem)
 
 
 def _in_words(amounts: Mapping[str, float]) -> str:
