@@ -39,7 +39,7 @@ def then_good(first, stream):
 OBEYED = {
     "seconds": {"retry_after": "0.15"},
     "milliseconds": {"retry_after_ms": "150"},
-    "milliseconds before seconds": {"retry_after": "1", "retry_after_ms": "150"},
+    "milliseconds before seconds": {"retry_after": "5", "retry_after_ms": "150"},
     "blanks around it": {"retry_after": "  0.15 "},
 }
 IGNORED = {
