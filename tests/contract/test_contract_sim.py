@@ -311,7 +311,7 @@ async def test_what_each_fault_becomes(sim, runtime):
         pricing=PRICING,
         retry=spillway.RetryPolicy(max_retries=0),
         circuit_breaker=spillway.CircuitBreakerConfig(failure_threshold=1000, minimum_calls=1000),
-        timeouts=spillway.Timeouts(unary_timeout_s=0.5),
+        timeouts=spillway.Timeouts(unary_timeout_s=3.0),
     )
 
     # One Cluster each, since a refused credential or a pause outlasts its request.

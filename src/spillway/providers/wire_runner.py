@@ -11,6 +11,7 @@ It neither retries nor waits for limits nor keeps time: the deadline is its call
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -107,6 +108,8 @@ class WireRunner:
         self._opening: asyncio.Task[RemoteSessionActor] | None = None
         self._rate_limits: LimitsSeen | None = None
         self.runtime_kind = wire.kind
+        # Loaded here, because loading takes longer than an attempt may.
+        importlib.import_module("spillway.remote.http.aiohttp_client")
 
     @property
     def rate_limits(self) -> LimitsSeen | None:
