@@ -89,7 +89,7 @@ async def test_broken_answer(case, stream):
         error = caught.value
         assert (error.reason, error.retryable, error.counts_as_circuit_failure) == (reason, retryable, True)
         assert error.sent
-        await asyncio.wait_for(server.conversations[0].gone.wait(), 0.1)
+        assert await server.conversations[0].gone_within(0.1)
         assert len(server.conversations) == 1
 
 
@@ -131,7 +131,7 @@ async def test_endless_early_hints_end_with_the_callers_patience():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await post(client, server)
-        await asyncio.wait_for(server.conversations[0].gone.wait(), 0.2)
+        assert await server.conversations[0].gone_within(0.2)
 
 
 async def test_endless_body_without_a_line_is_cut_at_the_limit():
@@ -140,7 +140,7 @@ async def test_endless_body_without_a_line_is_cut_at_the_limit():
         with pytest.raises(ServerError) as caught:
             await response.read(1 << 22)
         assert (caught.value.reason, caught.value.retryable) == ("too_large", False)
-        await asyncio.wait_for(server.conversations[0].gone.wait(), 0.2)
+        assert await server.conversations[0].gone_within(0.2)
 
 
 async def test_answer_before_the_request_is_whole_and_the_peer_reads_on():
@@ -149,7 +149,7 @@ async def test_answer_before_the_request_is_whole_and_the_peer_reads_on():
         assert await response.read() == b"early"
         conversation = server.conversations[0]
         if len(conversation.requests) == 0:
-            await asyncio.wait_for(conversation.gone.wait(), 0.5)
+            assert await conversation.gone_within(0.5)
         assert await (await post(client, server)).read() in (b"next", b"early")
 
 

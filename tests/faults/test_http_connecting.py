@@ -131,7 +131,7 @@ async def test_tls_stream_left_early_closes_the_socket(authority, ca_file):
             response = await client.send(HttpRequest("POST", server.url, {}, b"{}"))
             assert await response.read_some() == b"abc"
             response.abort()
-            await asyncio.wait_for(server.conversations[0].gone.wait(), 0.1)
+            assert await server.conversations[0].gone_within(0.1)
 
 
 @pytest.mark.parametrize("case", ["unknown authority", "expired", "wrong name"])
@@ -310,4 +310,4 @@ async def test_cancelled_while_connecting_leaves_nothing():
         await asyncio.sleep(0.05)
         sending.cancel()
         await asyncio.wait([sending])
-        await asyncio.wait_for(conversation.gone.wait(), 0.1)
+        assert await conversation.gone_within(0.1)

@@ -162,7 +162,7 @@ async def test_deadline_passes_while_nobody_reads():
     async with rig([Do.READ, begun, Do.STALL]) as here:
         stream = here.cluster.stream("m", "Say hello", timeout_s=0.2, max_tokens=100)
         assert (await anext(stream)).text_delta == "hello"
-        await asyncio.wait_for(here.server.conversations[0].gone.wait(), 1.0)
+        assert await here.server.conversations[0].gone_within(1.0)
         with pytest.raises(StreamInterrupted) as caught:
             await anext(stream)
         assert (caught.value.reason, caught.value.partial.text) == ("deadline", "hello")

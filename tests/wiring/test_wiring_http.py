@@ -1,6 +1,5 @@
 """What only the wire shows: addresses, keys, headers, proxies, certificates; servers on loopback, nothing waits long."""
 
-import asyncio
 import json
 import socket
 import ssl
@@ -211,4 +210,4 @@ async def test_a_stream_left_early_closes_its_socket():
             stream = cluster.stream("m", "hi")
             assert (await anext(stream)).text_delta == "a"
             del stream
-            await asyncio.wait_for(server.conversations[0].gone.wait(), 0.1)
+            assert await server.conversations[0].gone_within(0.1)

@@ -50,6 +50,7 @@ class Flood(msgspec.Struct, frozen=True):
 Step = bytes | float | Do | Sliced | Flood | asyncio.Event
 """Bytes are sent, a number is a pause in seconds, an event is waited for."""
 
+_NAP_S = 0.01
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 
 
@@ -117,6 +118,17 @@ class Conversation(asyncio.Protocol):
         self.error = exc
         self.gone.set()
         self._news.set()
+
+    async def gone_within(self, seconds: float) -> bool:
+        """Return whether the client has gone after `seconds`, waited in short naps.
+
+        A machine that stands still in one of them has stood still for both sides, and is not held against the client.
+        """
+        for _ in range(round(seconds / _NAP_S)):
+            if self.gone.is_set():
+                return True
+            await sleep(_NAP_S)
+        return self.gone.is_set()
 
     async def play(self) -> None:
         """Do the script, once; then wait until the client has gone."""

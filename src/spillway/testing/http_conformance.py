@@ -151,12 +151,13 @@ class HttpClientConformance(ABC):
         scripts: list[list[Step]] = [[Do.READ, Do.STALL], [Do.READ, head, Do.STALL]]
         for script in scripts:
             async with self._serving(script) as (http, server):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.15):
-                        response = await _post(http, server)
-                        await response.read_some()
-                        raise AssertionError("it did not wait")
-                await _gone(server.conversations[0])
+                asking = asyncio.ensure_future(_read_some(http, server))
+                conversation = await _asked(server)
+                done, _ = await asyncio.wait([asking], timeout=0.15)
+                _true(not done, "it did not wait")
+                asking.cancel()
+                await asyncio.wait([asking])
+                await _gone(conversation)
 
     async def test_connecting_has_its_own_limit(self) -> None:
         """A listener that never accepts costs `connect_timeout_s`, no more."""
@@ -315,9 +316,7 @@ class HttpClientConformance(ABC):
 
     @staticmethod
     async def _cancelled(task: asyncio.Future[Any], server: ByteServer) -> None:
-        conversation = await server.conversation()
-        while not conversation.requests:
-            await sleep(0.005)
+        conversation = await _asked(server)
         await sleep(0.02)
         task.cancel()
         await asyncio.wait([task])
@@ -337,6 +336,18 @@ async def _post(
     return await http.send(HttpRequest("POST", server.url, headers, body, on_sent))
 
 
+async def _read_some(http: HttpClient, server: ByteServer) -> bytes:
+    return await (await _post(http, server)).read_some()
+
+
+async def _asked(server: ByteServer) -> Conversation:
+    """Return the first connection, once a whole request came over it."""
+    conversation = await server.conversation()
+    while not conversation.requests:
+        await sleep(0.005)
+    return conversation
+
+
 async def _pieces(response: HttpResponse) -> list[bytes]:
     pieces = []
     while piece := await response.read_some():
@@ -353,11 +364,8 @@ async def _error(call: Callable[[], Awaitable[object]]) -> InferenceError:
 
 
 async def _gone(conversation: Conversation) -> None:
-    try:
-        async with asyncio.timeout(GONE_WITHIN_S):
-            await conversation.gone.wait()
-    except TimeoutError:
-        raise AssertionError(f"the connection was still open after {GONE_WITHIN_S} s") from None
+    gone = await conversation.gone_within(GONE_WITHIN_S)
+    _true(gone, f"the connection was still open after {GONE_WITHIN_S} s")
 
 
 def _same(got: object, expected: object) -> None:
