@@ -339,3 +339,14 @@ async def gone(conversation: Conversation, within_s: float = 0.1) -> float:
     began = asyncio.get_running_loop().time()
     assert await conversation.gone_within(within_s + PATIENCE_S)
     return max(0.0, conversation.gone_at - began)
+
+
+def check_unsent(here, error, kind, reason, *, retryable=True, counted=True, attempts=1 + RETRIES):
+    """It failed before anything was sent: nothing is paid, the provider's limits are given back."""
+    assert (type(error), error.reason, error.retryable) == (kind, reason, retryable), repr(error)
+    assert error.counts_as_circuit_failure is counted
+    assert (error.sent, error.attempts, len(here.books.attempts)) == (False, attempts, attempts)
+    assert {(r.usage, r.cost_pico, r.estimated) for r in here.books.attempts} == {(None, 0, False)}
+    assert here.cluster.deployment("m").rate_limiter().snapshot().requests.used == 0
+    breaker = here.breaker
+    assert (breaker.failures, breaker.released) == ((attempts, 0) if counted else (0, attempts))
