@@ -40,7 +40,16 @@ if TYPE_CHECKING:
     )
     from spillway.core.ports import ExecuteBatch, ModelRunner, RunHandle
     from spillway.core.priority import Priority
-    from spillway.core.reply import FinishReason, TokenChunk, Tokens, ToolCall, ToolCallDelta, Usage
+    from spillway.core.reply import (
+        Choice,
+        Embeddings,
+        FinishReason,
+        TokenChunk,
+        Tokens,
+        ToolCall,
+        ToolCallDelta,
+        Usage,
+    )
     from spillway.core.secrets import Secret, SecretRef
     from spillway.providers.anthropic.config import AnthropicConfig
     from spillway.providers.gemini.config import GeminiConfig
@@ -62,7 +71,9 @@ __all__ = [
     "DeploymentMetrics",
     "TokenStream",
     # what is asked and what comes back
+    "Choice",
     "CostEstimate",
+    "Embeddings",
     "FinishReason",
     "Priority",
     "TokenChunk",
@@ -147,7 +158,16 @@ __getattr__ = exporter(
         ),
         "spillway.core.ports": ("ExecuteBatch", "ModelRunner", "RunHandle"),
         "spillway.core.priority": ("Priority",),
-        "spillway.core.reply": ("FinishReason", "TokenChunk", "Tokens", "ToolCall", "ToolCallDelta", "Usage"),
+        "spillway.core.reply": (
+            "Choice",
+            "Embeddings",
+            "FinishReason",
+            "TokenChunk",
+            "Tokens",
+            "ToolCall",
+            "ToolCallDelta",
+            "Usage",
+        ),
         "spillway.core.secrets": ("Secret", "SecretRef"),
         "spillway.providers.anthropic.config": ("AnthropicConfig",),
         "spillway.providers.gemini.config": ("GeminiConfig",),

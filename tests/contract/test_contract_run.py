@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_line_is_its_own_error_line(run, tmp_path):
 
 def test_lines_that_a_provider_refuses_are_error_lines(run, sim, tmp_path):
     faults = {"content-filter": "content_filtered", "context-length": "context_length_exceeded"}
-    write(tmp_path, {"id": "fine", "prompt": "Say 3 words"}, {"id": "bad", "prompt": "x", "n": 2})
+    write(tmp_path, {"id": "fine", "prompt": "Say 3 words"}, {"id": "bad", "prompt": "x", "temperature": "hot"})
     code, lines, out, _ = run("--ordered")
     assert code == 1
     assert lines[0]["error"] is None
@@ -147,7 +147,7 @@ def test_an_output_is_not_overwritten_and_resumed_only_when_asked(run, tmp_path)
 
 
 def test_error_lines_are_taken_out_and_sent_again(run, tmp_path):
-    write(tmp_path, {"id": "a", "prompt": "Say 3 words"}, {"id": "b", "prompt": "x", "n": 2})
+    write(tmp_path, {"id": "a", "prompt": "Say 3 words"}, {"id": "b", "prompt": "x", "temperature": "hot"})
     assert run()[0] == 1
     code, lines, _, _ = run("--resume", "--retry-failed")
     assert code == 1

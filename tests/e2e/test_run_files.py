@@ -77,7 +77,7 @@ async def test_bad_lines_become_error_lines_and_nobody_is_asked(here):
         ("g", json.dumps({"custom_id": "g", "method": "GET", "body": chat("x")})),
         ("8", json.dumps({"id": [1], "prompt": "x"})),
         ("i", json.dumps({"id": "i", "messages": []})),
-        ("j", json.dumps({"id": "j", "prompt": "x", "n": 2})),
+        ("j", json.dumps({"id": "j", "prompt": "x", "n": 2, "stop": 3})),
         ("11", '{"id": "k", "prompt": ' + "[" * 5000 + "]" * 5000 + "}"),
         ("l", '{"id": "l", "prompt": "\xff"}'),
         ("m", json.dumps({"custom_id": "m", "url": "/v1/embeddings", "body": {"model": "m", "input": 3}})),

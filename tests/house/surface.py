@@ -27,7 +27,8 @@ def _class_lines(path, cls):
         yield f"{path}: {', '.join(m.name for m in cls)}" if hasattr(cls, "__members__") else path
     else:
         yield f"{path}{_signature(cls)}"
-    for name, member in sorted(vars(cls).items()):
+    ours = [each for each in reversed(cls.__mro__) if each is cls or each.__module__ == "spillway.runtime.asking"]
+    for name, member in sorted({name: member for each in ours for name, member in vars(each).items()}.items()):
         if name.startswith("_") or name in (fields or ()):
             continue
         if isinstance(member, property):

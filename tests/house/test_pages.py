@@ -182,7 +182,7 @@ async def test_every_counter_of_the_simulator_is_told():
 def test_every_public_method_is_told_with_an_example(kind):
     text = page("python.md")
     snippets = "\n".join(re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
-    methods = [name for name in vars(kind) if not name.startswith("_")]
+    methods = [name for name in dir(kind) if not name.startswith("_")]
     assert [name for name in methods if not re.search(rf"[`.]{name}\b", text)] == []
     by_context = {"aclose", "close", "start"}  # an `async with` and a `with` are their examples
     assert [name for name in methods if not re.search(rf"\.{name}\b", snippets) and name not in by_context] == []

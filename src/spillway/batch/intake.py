@@ -32,8 +32,6 @@ class Intake:
             return self._bad(number, line.custom_id, "an earlier line has the same id")
         if isinstance(line, BadLine):
             return line
-        if line.request.inputs is not None:
-            return self._bad(number, line.custom_id, "embeddings are not answered by `run` yet")
         try:
             return line, self._targets.resolve(line.model)
         except BadRequest as error:

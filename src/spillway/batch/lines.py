@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
 from spillway.core.errors import BadRequest
-from spillway.core.request import GenerateRequest, as_messages
+from spillway.core.request import GenerateRequest, as_inputs, as_messages
 
 CHAT_URL = "/v1/chat/completions"
 EMBEDDINGS_URL = "/v1/embeddings"
@@ -55,7 +55,6 @@ class _Fields(msgspec.Struct):
     reasoning_effort: str | None = None
     stream: bool | None = None
     stream_options: Any = None
-    n: Literal[1] | None = None
 
 
 class _Ids(msgspec.Struct):
@@ -66,7 +65,7 @@ class _Ids(msgspec.Struct):
 _UNDERSTOOD = frozenset(_Fields.__struct_fields__)
 _OUTSIDE = frozenset({"custom_id", "id", "method", "url"})
 _PROMPT = frozenset({"messages", "prompt"})
-_EMBEDDINGS = frozenset({"model", "input"})
+_EMBEDDINGS = frozenset({"model", "input", "dimensions", "encoding_format"})
 
 _ids = msgspec.json.Decoder(_Ids)
 _any = msgspec.json.Decoder()
@@ -167,9 +166,9 @@ def _chat(body: dict[str, Any], fields: _Fields, idempotency_id: str, *, inside:
 
 
 def _embeddings(body: dict[str, Any], idempotency_id: str) -> GenerateRequest:
-    given = body.get("input")
-    inputs = [given] if isinstance(given, str) else given
-    if not isinstance(inputs, list) or not inputs or not all(isinstance(text, str) for text in inputs):
-        raise BadRequest("input must be a text or a list of texts")
+    inputs = as_inputs(body.get("input"))
+    dimensions = body.get("dimensions")
+    if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
+        raise BadRequest("dimensions must be a whole number, at least 1")
     extra = {key: value for key, value in body.items() if key not in _EMBEDDINGS}
-    return GenerateRequest(inputs=inputs, extra=extra or None, idempotency_id=idempotency_id)
+    return GenerateRequest(inputs=inputs, dimensions=dimensions, extra=extra or None, idempotency_id=idempotency_id)

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from spillway.core.chat_shape import completion, embeddings_list
 from spillway.core.errors import InferenceError
-from spillway.core.reply import Tokens, Usage
+from spillway.core.reply import Embeddings, Tokens
 
 PREFIX = "line-"
 
@@ -30,32 +31,16 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Written)
 
 
-def answer_line(number: int, custom_id: str, tokens: Tokens, model: str) -> bytes:
-    """Return the output line of an answer, an OpenAI chat completion.
+def answer_line(number: int, custom_id: str, answer: Tokens | Embeddings, model: str) -> bytes:
+    """Return the output line of an answer, an OpenAI chat completion or list of embeddings.
 
     Nothing in it depends on when or by which process it was written: its id is the line's, and `created` is 0.
     """
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": tokens.text if tokens.text or not tokens.tool_calls else None,
-    }
-    if tokens.reasoning:
-        message["reasoning_content"] = tokens.reasoning
-    if tokens.tool_calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in tokens.tool_calls
-        ]
-    body = {
-        "id": f"chatcmpl-{PREFIX}{number}",
-        "object": "chat.completion",
-        "created": 0,
-        "model": model,
-        "choices": [{"index": 0, "message": message, "finish_reason": tokens.finish_reason or "stop"}],
-    }
-    if tokens.usage is not None:
-        body["usage"] = _usage(tokens.usage)
-    response = {"status_code": 200, "request_id": tokens.request_id, "body": body}
+    if isinstance(answer, Embeddings):
+        body = embeddings_list(answer, model=model)
+    else:
+        body = completion(answer, model=model, completion_id=f"chatcmpl-{PREFIX}{number}", created=0)
+    response = {"status_code": 200, "request_id": answer.request_id, "body": body}
     return _line(number, custom_id, response, None)
 
 
@@ -93,16 +78,3 @@ def read_written(line: bytes) -> tuple[int, Written]:
 def _line(number: int, custom_id: str, response: Any, error: Any) -> bytes:
     record = {"id": f"{PREFIX}{number}", "custom_id": custom_id, "response": response, "error": error}
     return _encoder.encode(record) + b"\n"
-
-
-def _usage(usage: Usage) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-    }
-    if usage.cached_tokens:
-        shown["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
-    if usage.reasoning_tokens:
-        shown["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    return shown

@@ -3,7 +3,8 @@
     final by class, or ours               error line
     refused by a limit, a full queue      waits
     circuit open, budget spent            waits, the whole lane with it; failures so far are forgotten
-    credential, billing, unknown model    waits; error line once it is denied again although others were answered
+    credential, billing, unknown model    waits; error line once it is denied again although others that began later
+                                          were answered, or three times and nobody else
     failed before the retries were spent  (retry quota, deadline): waits; these failures do not count
     failed `attempts` times               error line if others were served meanwhile, else waits and its count restarts
     failed and must not be repeated       error line if others were served meanwhile, else waits
@@ -29,6 +30,8 @@ from spillway.core.errors import InferenceError
 
 SHORTEST_WAIT_S = 0.05
 LONGEST_WAIT_S = 5.0
+_SURE_DENIALS = 3
+"""So often a line is denied, and nobody else, before that is taken for its own fault."""
 
 _FINAL = frozenset({"bad_request", "content_filtered", "context_length_exceeded"})
 _LIMITS = frozenset({"rate_limited", "backpressure"})
@@ -207,7 +210,8 @@ class Failures:
             self._denied_at, self._denied_begun = at.now, at.began
         else:
             others = chronicle.denials(route, self._denied_begun, at.now) - self._denials
-            alone = others <= 0 and chronicle.answers(route, denied_at, at.now) > 0
+            # What was under way when a credential died is answered still, so others than this line get to ask first.
+            alone = self._denials >= _SURE_DENIALS and others <= 0 and chronicle.answers(route, denied_at, at.now) > 0
             if alone or chronicle.begun_between(route, denied_at, at.now):
                 return Fail()
         self._forget()

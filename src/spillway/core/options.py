@@ -15,6 +15,7 @@ Jitter = Literal["none", "equal", "full"]
 OnCapacityExhausted = Literal["queue", "reject", "fallback"]
 OnExceeded = Literal["reject", "warn", "throttle"]
 OnDisconnect = Literal["cancel", "drain"]
+Unsupported = Literal["error", "warn"]
 RetryOn = Literal["rate_limited", "server_error", "network_error", "timeout"]
 ErrorCode = Literal[
     "rate_limited",
@@ -280,6 +281,8 @@ class Deployment(Options, frozen=True, kw_only=True):
         fallback_after_s: a predicted wait beyond this goes to a healthy fallback at once.
         limit_group: deployments that name the same one share limiter and breaker.
         on_disconnect: what a client that leaves does to the provider's stream.
+        unsupported: what happens to a field of a request that the provider has no counterpart for: `error` refuses
+            the request, `warn` leaves the field out and says so in the log and in the answer's `warnings`.
     """
 
     name: str
@@ -294,6 +297,7 @@ class Deployment(Options, frozen=True, kw_only=True):
     fallback_after_s: float = 1.0
     limit_group: str = ""
     on_disconnect: OnDisconnect = "cancel"
+    unsupported: Unsupported = "error"
     runtime_config: RuntimeConfig | None = None
     http: HttpConfig = HttpConfig()
     rate_limits: RateLimits | None = None

@@ -38,7 +38,8 @@ class RunHandle(Protocol):
     An empty list means that bytes came which carry nothing (a ping): it proves life and nothing else.
 
     It may have these attributes, all optional: `request_id` (str), `limits_seen` (`LimitsSeen`, from the headers of
-    this answer), `vectors` (of an embeddings request), `abort()` (a synchronous close, for when no task can await).
+    this answer), `vectors` (of an embeddings request, one for each input), `warnings` (what of the request was left
+    out, a line each), `raw` (the body of a whole answer), `abort()` (a synchronous close, for when no task can await).
     """
 
     def __aiter__(self) -> AsyncIterator[list[TokenChunk]]: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -43,51 +44,98 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call the model asks for; `arguments` is a JSON string exactly as the model wrote it."""
+    """A call the model asks for; `arguments` is a JSON string exactly as the model wrote it.
+
+    Attributes:
+        extra: further fields of the call that go back with it, such as a signature; None for none.
+        custom: whether it is a call of a custom tool, whose `arguments` are free text.
+    """
 
     id: str
     name: str
     arguments: str = ""
+    extra: Mapping[str, Any] | None = None
+    custom: bool = False
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
-    """A fragment of a tool call; `index` tells which, `arguments` is concatenated."""
+    """A fragment of a tool call; `index` tells which, `arguments` is concatenated, the rest is set once."""
 
     index: int = 0
     id: str = ""
     name: str = ""
     arguments: str = ""
+    extra: Mapping[str, Any] | None = None
+    custom: bool = False
 
 
 class TokenChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One piece of an answer; every part of it may be absent."""
+    """One piece of an answer; every part of it may be absent.
+
+    Attributes:
+        refusal_delta: text in which the model declines, where the provider tells it apart from content.
+        choice: which answer it belongs to, when a request asks for several.
+        logprobs: OpenAI-shaped log probabilities of its tokens; lists are appended.
+        extra: further fields of the assistant's message (`annotations`, `thinking_blocks`, `audio`, `extra_content`,
+            …), each as it is to stand there; lists are appended, objects merged.
+        about: further fields of the answer as a whole (`model`, `service_tier`, `native_finish_reason`, …).
+        raw: an event of the provider that none of the other fields tells of, as it came.
+    """
 
     text_delta: str = ""
     tool_call_delta: ToolCallDelta | None = None
     reasoning_delta: str = ""
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
+    refusal_delta: str = ""
+    choice: int = 0
+    logprobs: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] | None = None
+    about: Mapping[str, Any] | None = None
+    raw: bytes | None = None
 
     @property
     def commits(self) -> bool:
-        """Whether it carries content: text, reasoning, a tool call or a finish reason."""
+        """Whether it carries content: text, reasoning, a tool call, a refusal, another part or a finish reason."""
         return bool(
             self.text_delta
             or self.reasoning_delta
             or self.tool_call_delta is not None
             or self.finish_reason is not None
+            or self.refusal_delta
+            or self.extra is not None
         )
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer of several to the same request; fields as in `Tokens`."""
+
+    index: int = 0
+    text: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    refusal: str = ""
+    finish_reason: FinishReason | None = None
+    logprobs: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] | None = None
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer.
 
     Attributes:
+        refusal: text in which the model declined, where the provider tells it apart from content.
         cost_usd: what it cost, None when the price is unknown.
         cost_estimated: whether the cost rests on an estimate because the provider reported no usage.
         deployment: the deployment that answered.
         attempts: attempts sent to providers for this request, this one included.
         request_id: the provider's id of the request, or ours.
+        logprobs: OpenAI-shaped log probabilities, None unless they were asked for.
+        extra: further fields of the assistant's message, as OpenAI-compatible APIs name them; None for none.
+        about: further fields of the answer as a whole, such as `model` and `service_tier`; None for none.
+        choices: all answers where the request asked for several, the one above included; else empty.
+        warnings: what of the request could not be carried to this provider and was left out, a line each.
+        raw: the body of a unary answer as it came; empty for a stream.
     """
 
     text: str = ""
@@ -100,70 +148,55 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str = ""
     attempts: int = 0
     request_id: str = ""
+    refusal: str = ""
+    logprobs: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] | None = None
+    about: Mapping[str, Any] | None = None
+    choices: tuple[Choice, ...] = ()
+    warnings: tuple[str, ...] = ()
+    raw: bytes = b""
+
+    def message(self) -> dict[str, Any]:
+        """Return it as an OpenAI-shaped assistant message, to be appended to the messages of the next request."""
+        return assistant_message(self)
 
 
 class Embeddings(msgspec.Struct, frozen=True, kw_only=True):
-    """Vectors, one for each input, in order."""
+    """Vectors, one for each input, in order; the other fields are those of `Tokens`."""
 
     vectors: tuple[tuple[float, ...], ...]
     usage: Usage | None = None
     cost_usd: float | None = None
+    cost_estimated: bool = False
     deployment: str = ""
     attempts: int = 0
     request_id: str = ""
+    warnings: tuple[str, ...] = ()
 
 
-class TokensBuilder:
-    """Adds chunks up to a whole answer.
+def assistant_message(said: Tokens | Choice) -> dict[str, Any]:
+    """Return an answer as an OpenAI-shaped assistant message; `reasoning` stands as `reasoning_content`."""
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": said.text if said.text or not (said.tool_calls or said.refusal) else None,
+    }
+    if said.refusal:
+        message["refusal"] = said.refusal
+    if said.reasoning:
+        message["reasoning_content"] = said.reasoning
+    if said.tool_calls:
+        message["tool_calls"] = [_call_shape(call) for call in said.tool_calls]
+    if said.extra:
+        message.update(said.extra)
+    return message
 
-    Complexity: amortised O(1) a chunk.
-    """
 
-    __slots__ = ("_reasoning", "_text", "_tools", "finish_reason", "usage")
-
-    def __init__(self) -> None:
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._tools: dict[int, list[Any]] = {}
-        self.usage: Usage | None = None
-        self.finish_reason: FinishReason | None = None
-
-    def add(self, chunk: TokenChunk) -> None:
-        """Take one chunk in."""
-        if chunk.text_delta:
-            self._text.append(chunk.text_delta)
-        if chunk.reasoning_delta:
-            self._reasoning.append(chunk.reasoning_delta)
-        if chunk.usage is not None:
-            self.usage = chunk.usage
-        if chunk.finish_reason is not None:
-            self.finish_reason = chunk.finish_reason
-        delta = chunk.tool_call_delta
-        if delta is not None:
-            call = self._tools.setdefault(delta.index, ["", "", []])
-            call[0] = call[0] or delta.id
-            call[1] = call[1] or delta.name
-            call[2].append(delta.arguments)
-
-    def output_chars(self) -> int:
-        """Characters of output so far, the basis of an estimate when usage never came."""
-        tools = sum(len(part) for call in self._tools.values() for part in call[2])
-        return sum(map(len, self._text)) + sum(map(len, self._reasoning)) + tools
-
-    def build(self, **about: Any) -> Tokens:
-        """Return the answer so far; `about` sets the remaining fields of `Tokens`."""
-        text = self._text
-        return Tokens(
-            text=text[0] if len(text) == 1 else "".join(text),
-            reasoning="".join(self._reasoning),
-            tool_calls=self._tool_calls() if self._tools else (),
-            usage=self.usage,
-            finish_reason=self.finish_reason,
-            **about,
-        )
-
-    def _tool_calls(self) -> tuple[ToolCall, ...]:
-        return tuple(
-            ToolCall(id=call_id, name=name, arguments="".join(parts))
-            for _, (call_id, name, parts) in sorted(self._tools.items())
-        )
+def _call_shape(call: ToolCall) -> dict[str, Any]:
+    shape: dict[str, Any] = {"id": call.id, "type": "custom" if call.custom else "function"}
+    if call.custom:
+        shape["custom"] = {"name": call.name, "input": call.arguments}
+    else:
+        shape["function"] = {"name": call.name, "arguments": call.arguments}
+    if call.extra:
+        shape.update(call.extra)
+    return shape

@@ -27,7 +27,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         timeout_s: the deadline for everything, in seconds; None: the deployment's `total_timeout_s`.
         max_cost_usd: it is refused when the estimate is above it.
         fallback: whether other deployments may be asked.
-        inputs: texts to embed; set, it makes this a request for embeddings.
+        inputs: texts to embed, or lists of token numbers; set, it makes this a request for embeddings.
+        dimensions: how long the vectors are to be; None: as the model makes them.
+        counts: ask only how many input tokens it has; no answer is generated and nothing is billed.
         idempotency_id: the same over all attempts of one request, another for each request.
     """
 
@@ -47,7 +49,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     max_cost_usd: float | None = None
     fallback: bool = True
-    inputs: Sequence[str] | None = None
+    inputs: Sequence[str | Sequence[int]] | None = None
+    dimensions: int | None = None
+    counts: bool = False
     idempotency_id: str = ""
 
 
@@ -67,3 +71,23 @@ def as_messages(prompt: Prompt) -> Sequence[Message]:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise BadRequest(f"messages[{index}] is not an object with a role")
     return cast("Sequence[Message]", prompt)
+
+
+def as_inputs(given: Any) -> Sequence[str | Sequence[int]]:
+    """Return what is to be embedded as a list: texts, or lists of token numbers.
+
+    Raises:
+        BadRequest: it is neither a text nor a list of them, or one of them is empty.
+    """
+    if isinstance(given, str) or (isinstance(given, Sequence) and given and _is_tokens(given)):
+        given = (given,)
+    if not isinstance(given, Sequence) or not given:
+        raise BadRequest("inputs must be a text or a list of texts, and not empty")
+    for index, each in enumerate(given):
+        if not each or not (isinstance(each, str) or _is_tokens(each)):
+            raise BadRequest(f"inputs[{index}] must be a text, or a list of token numbers, and not empty")
+    return cast("Sequence[str | Sequence[int]]", given)
+
+
+def _is_tokens(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(type(each) is int for each in value)

@@ -50,15 +50,24 @@ class StreamWire(Protocol):
 class WholeAnswer:
     """The `RunHandle` of an answer that is in; `vectors` is set for embeddings."""
 
-    __slots__ = ("_chunks", "limits_seen", "request_id", "vectors")
+    __slots__ = ("_chunks", "limits_seen", "raw", "request_id", "vectors", "warnings")
 
     def __init__(
-        self, chunks: list[TokenChunk], request_id: str, limits_seen: LimitsSeen | None, vectors: Vectors | None = None
+        self,
+        chunks: list[TokenChunk],
+        request_id: str,
+        limits_seen: LimitsSeen | None,
+        vectors: Vectors | None = None,
+        *,
+        raw: bytes = b"",
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self._chunks: list[TokenChunk] | None = chunks
         self.request_id = request_id
         self.limits_seen = limits_seen
         self.vectors = vectors
+        self.raw = raw
+        self.warnings = warnings
 
     def __aiter__(self) -> AsyncIterator[list[TokenChunk]]:
         return self
@@ -87,7 +96,17 @@ class StreamedAnswer:
     Invariants: gives response and lease back exactly once: at the end, at an error, or when it is closed.
     """
 
-    __slots__ = ("_decoder", "_failure", "_kind", "_lease", "_request_id", "_response", "_wire", "limits_seen")
+    __slots__ = (
+        "_decoder",
+        "_failure",
+        "_kind",
+        "_lease",
+        "_request_id",
+        "_response",
+        "_wire",
+        "limits_seen",
+        "warnings",
+    )
 
     def __init__(
         self,
@@ -97,6 +116,7 @@ class StreamedAnswer:
         wire: StreamWire,
         request_id: str,
         limits_seen: LimitsSeen | None,
+        warnings: tuple[str, ...] = (),
     ) -> None:
         self._kind = kind
         self._response: HttpResponse | None = response
@@ -106,6 +126,7 @@ class StreamedAnswer:
         self._failure: InferenceError | None = None
         self._request_id = request_id
         self.limits_seen = limits_seen
+        self.warnings = warnings
 
     @property
     def request_id(self) -> str:

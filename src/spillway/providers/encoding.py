@@ -70,11 +70,47 @@ def unsupported(field: str, runtime: str, why: str) -> BadRequest:
     return BadRequest(f"{field}: {why}", provider=runtime, reason="unsupported", param=field)
 
 
+class Losses:
+    """What of a request a provider can't take: refused, or left out with a word, as the deployment says.
+
+    Args:
+        runtime: named in refusals.
+        lenient: leave out and tell, instead of refusing.
+
+    Attributes:
+        warnings: what was left out so far, a line each.
+    """
+
+    __slots__ = ("_lenient", "runtime", "warnings")
+
+    def __init__(self, runtime: str, *, lenient: bool = False) -> None:
+        self.runtime = runtime
+        self._lenient = lenient
+        self.warnings: list[str] = []
+
+    def drop(self, field: str, why: str) -> None:
+        """Leave `field` out, or refuse the request for it.
+
+        Raises:
+            BadRequest: the deployment refuses what can't be carried.
+        """
+        if not self._lenient:
+            raise unsupported(field, self.runtime, why)
+        self.note(field, why)
+
+    def note(self, field: str, why: str) -> None:
+        """Leave out what no answer depends on, and tell; never a reason to refuse."""
+        self.warnings.append(f"{field}: {why}")
+
+    def __repr__(self) -> str:
+        return f"<Losses {self.runtime} {'lenient' if self._lenient else 'strict'} {len(self.warnings)}>"
+
+
 def extra_fields(request: GenerateRequest, runtime: str) -> dict[str, Any]:
     """Return the provider's own fields of a request, as a new dict.
 
     Raises:
-        BadRequest: one of them is not the caller's to set, or asks for what an answer here can't carry.
+        BadRequest: one of them is not the caller's to set.
     """
     extra = request.extra
     if not extra:
@@ -82,17 +118,21 @@ def extra_fields(request: GenerateRequest, runtime: str) -> dict[str, Any]:
     fields = dict(extra)
     for name in RESERVED_FIELDS & fields.keys():
         raise unsupported(f"extra.{name}", runtime, "only the deployment sets it")
-    if fields.get("n") not in {None, 1}:
-        raise unsupported("extra.n", runtime, "only one answer per request is supported")
-    for name in ("logprobs", "top_logprobs"):
-        if fields.get(name):
-            raise unsupported(f"extra.{name}", runtime, "answers here carry no log probabilities")
     for name in ("functions", "function_call"):
         if fields.get(name):
             raise unsupported(f"extra.{name}", runtime, "use tools and tool_choice")
-    if "audio" in (fields.get("modalities") or ()):
-        raise unsupported("extra.modalities", runtime, "answers here carry no audio")
     return fields
+
+
+def drop_openai_fields(fields: dict[str, Any], losses: Losses) -> None:
+    """Take out what only OpenAI's API answers: several answers, log probabilities, audio."""
+    if fields.pop("n", None) not in {None, 1}:
+        losses.drop("extra.n", "the provider gives one answer a request")
+    for name in ("logprobs", "top_logprobs"):
+        if fields.pop(name, None):
+            losses.drop(f"extra.{name}", "the provider gives no log probabilities")
+    if "audio" in (fields.pop("modalities", None) or ()):
+        losses.drop("extra.modalities", "the provider answers without audio")
 
 
 def merged_headers(

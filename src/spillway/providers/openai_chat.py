@@ -153,9 +153,10 @@ def encode_chat(
 
 def encode_embeddings(request: GenerateRequest, *, model: str, runtime: str) -> bytes:
     """Return the body of an embeddings request for vectors of plain floats."""
-    return encode_body(
-        {"model": model, "input": request.inputs, **extra_fields(request, runtime), "encoding_format": "float"}
-    )
+    body = {"model": model, "input": request.inputs, **extra_fields(request, runtime), "encoding_format": "float"}
+    if request.dimensions is not None:
+        body["dimensions"] = request.dimensions
+    return encode_body(body)
 
 
 def decode_chat(body: bytes, refuse: Refuse) -> tuple[list[TokenChunk], str]:

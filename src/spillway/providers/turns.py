@@ -9,33 +9,32 @@ import msgspec
 
 from spillway.core.errors import BadRequest
 from spillway.core.request import Message
-from spillway.providers.encoding import unsupported
+from spillway.providers.encoding import Losses, unsupported
+from spillway.providers.parts import Media, Native, Text, read_parts
 
-_OUTPUT_ONLY = frozenset({"annotations", "reasoning", "reasoning_content", "refusal"})
+_THOUGHT_KEYS = frozenset({"thinking_blocks", "extra_content"})
+_OUTPUT_ONLY = frozenset({"annotations", "audio", "reasoning", "reasoning_content", "refusal"})
 _KEYS: dict[str, frozenset[str]] = {
     "system": frozenset({"role", "content"}),
     "developer": frozenset({"role", "content"}),
     "user": frozenset({"role", "content"}),
-    "assistant": frozenset({"role", "content", "tool_calls"}) | _OUTPUT_ONLY,
-    "tool": frozenset({"role", "content", "tool_call_id", "name"}),
+    "assistant": frozenset({"role", "content", "tool_calls"}) | _OUTPUT_ONLY | _THOUGHT_KEYS,
+    "tool": frozenset({"role", "content", "tool_call_id", "name", "is_error", "cache_control"}),
 }
 _arguments = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Text(msgspec.Struct, frozen=True, gc=False):
-    """A piece of text; `mark` is its `cache_control`, when it has one."""
-
-    text: str
-    mark: Any = None
-
-
 class Call(msgspec.Struct, frozen=True):
-    """A tool call of the model; `arguments` is a JSON object, as it was written."""
+    """A tool call of the model; `arguments` is a JSON object, as it was written.
+
+    Attributes:
+        extra: the fields beside id and function: a signature, a cache mark.
+    """
 
     id: str
     name: str
     arguments: msgspec.Raw
-    signature: str | None = None
+    extra: Mapping[str, Any] = {}
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -43,17 +42,35 @@ class Result(msgspec.Struct, frozen=True):
 
     call_id: str
     name: str
-    text: str
+    parts: tuple[Text | Media | Native, ...] = ()
+    is_error: bool = False
+    mark: Any = None
+
+    @property
+    def text(self) -> str:
+        """Its texts, joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
 
 
-Block = Text | Call | Result
+class Thought(msgspec.Struct, frozen=True):
+    """A block of thinking as its provider wrote it, signature included."""
+
+    block: Mapping[str, Any]
+
+
+Block = Text | Media | Native | Call | Result | Thought
 
 
 class Turn(msgspec.Struct):
-    """What one side said before the other spoke; never empty."""
+    """What one side said before the other spoke; never empty.
+
+    Attributes:
+        extra_content: an assistant message's field of that name: signatures of the text, by provider.
+    """
 
     side: Literal["user", "assistant"]
     blocks: list[Block]
+    extra_content: Mapping[str, Any] | None = None
 
 
 class Conversation(msgspec.Struct):
@@ -63,12 +80,12 @@ class Conversation(msgspec.Struct):
     turns: list[Turn]
 
 
-def read_turns(messages: Sequence[Message], runtime: str, *, marks: bool = False) -> Conversation:
+def read_turns(messages: Sequence[Message], losses: Losses, *, marks: bool = False) -> Conversation:
     """Sort messages into instructions and alternating turns; texts without a character are left out.
 
     Args:
-        runtime: named in refusals.
-        marks: whether a text may carry `cache_control`.
+        losses: what of the messages can't be carried goes there.
+        marks: whether a part may carry `cache_control`.
 
     Raises:
         BadRequest: a message is malformed, or holds what the runtime can't take; it names the place.
@@ -78,26 +95,28 @@ def read_turns(messages: Sequence[Message], runtime: str, *, marks: bool = False
     system: list[Text] = []
     turns: list[Turn] = []
     names: dict[str, str] = {}
+    runtime = losses.runtime
     for index, message in enumerate(messages):
         role = message.get("role")
         keys = _KEYS.get(role) if isinstance(role, str) else None
         if keys is None:
             raise unsupported(f"messages[{index}].role", runtime, f"the {runtime} runtime has no role {role!r}")
         if not message.keys() <= keys:
-            _check_keys(message, keys, index, runtime)
+            _check_keys(message, keys, index, losses)
         content = message.get("content")
+        where = f"messages[{index}].content"
         blocks: list[Block]
         if content.__class__ is str and role != "tool":
             blocks = [Text(content)] if content else []
         elif role == "tool":
-            blocks = [_result(message, content, names, index, runtime)]
+            blocks = [_result(message, content, names, index, losses, marks=marks)]
         else:
-            blocks = list(_texts(content, index, runtime, marks=marks, optional=role == "assistant"))
+            blocks = list(read_parts(content, where, losses, marks=marks, optional=role == "assistant"))
         if role in {"system", "developer"}:
-            system += blocks  # type: ignore[arg-type] # a system message yields texts only
+            system += _only_texts(blocks, where, runtime)
             continue
         if role == "assistant" and len(message) > 2:
-            _add_said(message, blocks, names, index, runtime)
+            blocks = _said(message, blocks, names, index, losses)
         if not blocks:
             continue
         side: Literal["user", "assistant"] = "assistant" if role == "assistant" else "user"
@@ -105,80 +124,72 @@ def read_turns(messages: Sequence[Message], runtime: str, *, marks: bool = False
             turns[-1].blocks += blocks
         else:
             turns.append(Turn(side, blocks))
+        if role == "assistant" and message.get("extra_content"):
+            turns[-1].extra_content = message["extra_content"]
     if not turns:
         raise BadRequest("messages: no message says anything", provider=runtime)
     return Conversation(system, turns)
 
 
-def _check_keys(message: Message, keys: frozenset[str], index: int, runtime: str) -> None:
+def _check_keys(message: Message, keys: frozenset[str], index: int, losses: Losses) -> None:
     for key, value in message.items():
         if key not in keys and value:
-            raise unsupported(f"messages[{index}].{key}", runtime, f"the {runtime} runtime can't carry it")
+            losses.drop(f"messages[{index}].{key}", f"the {losses.runtime} runtime can't carry it")
 
 
-def _texts(content: Any, index: int, runtime: str, *, marks: bool, optional: bool = False) -> Iterator[Text]:
-    if isinstance(content, str):
-        if content:
-            yield Text(content)
-        return
-    where = f"messages[{index}].content"
-    if content is None and optional:
-        return
-    if not isinstance(content, Sequence):
-        raise BadRequest(f"{where} must be text or a list of parts", provider=runtime)
-    for at, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind not in {"text", "refusal"}:
-            named = kind if isinstance(kind, str) else "such"
-            why = f"{named} parts are not supported by the {runtime} runtime yet"
-            raise unsupported(f"{where}[{at}]", runtime, why)
-        text = part.get(kind)
-        if not isinstance(text, str):
-            raise BadRequest(f"{where}[{at}].{kind} must be text", provider=runtime)
-        mark = None
-        for key in part:
-            if key == "cache_control" and marks:
-                mark = part[key]
-            elif key not in {"type", kind} and part[key]:
-                raise unsupported(f"{where}[{at}].{key}", runtime, f"the {runtime} runtime can't carry it")
-        if text:
-            yield Text(text, mark)
+def _only_texts(blocks: Sequence[Block], where: str, runtime: str) -> Iterator[Text]:
+    for block in blocks:
+        if not isinstance(block, Text):
+            raise unsupported(where, runtime, "a system message holds text only")
+        yield block
 
 
-def _add_said(message: Message, blocks: list[Block], names: dict[str, str], index: int, runtime: str) -> None:
-    """Add what else an assistant message says: a refusal, which is text, and tool calls."""
+def _said(message: Message, blocks: list[Block], names: dict[str, str], index: int, losses: Losses) -> list[Block]:
+    """Return what an assistant message says, with its thinking before and its refusal and tool calls behind."""
+    thoughts: list[Block] = [
+        Thought(block) for block in message.get("thinking_blocks") or () if isinstance(block, Mapping)
+    ]
+    said = [*thoughts, *blocks]
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
-        blocks.append(Text(refusal))
+        said.append(Text(refusal))
     for at, call in enumerate(message.get("tool_calls") or ()):
-        where = f"messages[{index}].tool_calls[{at}]"
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise unsupported(where, runtime, "only calls of functions are supported")
-        name, call_id = function["name"], str(call.get("id") or "")
-        arguments = function.get("arguments") or "{}"
-        try:
-            _arguments.decode(arguments)
-        except (msgspec.DecodeError, UnicodeError, RecursionError, TypeError):
-            raise BadRequest(f"{where}.function.arguments is not a JSON object", provider=runtime) from None
-        names[call_id] = name
-        blocks.append(Call(call_id, name, msgspec.Raw(arguments.encode()), _signature(call)))
+        said.append(_call(call, names, f"messages[{index}].tool_calls[{at}]", losses.runtime))
+    if not thoughts:
+        for key in ("reasoning_content", "reasoning"):
+            if message.get(key):
+                losses.note(f"messages[{index}].{key}", "reasoning goes back only with the signature of its provider")
+                break
+    for key in ("annotations", "audio"):
+        if message.get(key):
+            losses.note(f"messages[{index}].{key}", f"the {losses.runtime} runtime can't carry it")
+    return said
 
 
-def _signature(call: Mapping[str, Any]) -> str | None:
-    """Return what Google signs a call with, from where its OpenAI-compatible API puts it."""
-    content = call.get("extra_content")
-    google = content.get("google") if isinstance(content, Mapping) else None
-    signature = google.get("thought_signature") if isinstance(google, Mapping) else None
-    return signature if isinstance(signature, str) else None
+def _call(call: Any, names: dict[str, str], where: str, runtime: str) -> Call:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise unsupported(where, runtime, "only calls of functions are supported")
+    name, call_id = function["name"], str(call.get("id") or "")
+    arguments = function.get("arguments") or "{}"
+    try:
+        _arguments.decode(arguments)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, TypeError):
+        raise BadRequest(f"{where}.function.arguments is not a JSON object", provider=runtime) from None
+    names[call_id] = name
+    extra = {key: value for key, value in call.items() if key not in {"id", "type", "function", "index"}}
+    return Call(call_id, name, msgspec.Raw(arguments.encode()), extra)
 
 
-def _result(message: Message, content: Any, names: dict[str, str], index: int, runtime: str) -> Result:
+def _result(
+    message: Message, content: Any, names: dict[str, str], index: int, losses: Losses, *, marks: bool
+) -> Result:
     call_id = message.get("tool_call_id")
     if not isinstance(call_id, str):
-        raise BadRequest(f"messages[{index}].tool_call_id must be text", provider=runtime)
-    text = "".join(piece.text for piece in _texts(content, index, runtime, marks=False))
-    return Result(call_id, message.get("name") or names.get(call_id) or "", text)
+        raise BadRequest(f"messages[{index}].tool_call_id must be text", provider=losses.runtime)
+    parts = tuple(read_parts(content, f"messages[{index}].content", losses, marks=marks))
+    name = message.get("name") or names.get(call_id) or ""
+    return Result(call_id, name, parts, bool(message.get("is_error")), message.get("cache_control"))
 
 
 def schema_of(response_format: Mapping[str, Any] | None, runtime: str) -> tuple[str, Mapping[str, Any] | None]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -25,12 +27,16 @@ from spillway.core.reply import TokenChunk, Usage
 from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers.answers import StreamedAnswer, StreamWire, Vectors, WholeAnswer
-from spillway.providers.encoding import merged_headers
+from spillway.providers.encoding import Losses, merged_headers
 from spillway.providers.hiding import hide
 from spillway.remote.http import HttpClient, HttpRequest, HttpResponse, build_client
 from spillway.remote.session import CredentialProvider, RemoteSessionActor, SessionConfig, SessionSnapshot
 
 USER_AGENT = "spillway/0.1.0"
+_MOST_WARNED = 256
+_PLACE = re.compile(r"\[\d+\]")
+_logger = logging.getLogger("spillway.providers")
+
 ERROR_LIMIT = 256 * 1024
 """Bytes of an error's body that are read; what comes after can't change its meaning."""
 
@@ -52,8 +58,8 @@ class Wire(Protocol):
         """Return the headers of every request of a session generation, names in lower case."""
         ...
 
-    def encode(self, request: GenerateRequest, *, stream: bool) -> tuple[str, bytes]:
-        """Return URL and body; raises BadRequest for what can't be sent."""
+    def encode(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
+        """Return URL and body; raises BadRequest for what can't be sent. What is left out goes to `losses`."""
         ...
 
     def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
@@ -62,6 +68,10 @@ class Wire(Protocol):
 
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
         """Return the vectors for `wanted` inputs; raises InferenceError."""
+        ...
+
+    def decode_count(self, body: bytes) -> int:
+        """Return the input tokens that the provider counted; raises InferenceError."""
         ...
 
     def open_stream(self) -> StreamWire:
@@ -107,6 +117,8 @@ class WireRunner:
         self._session: RemoteSessionActor | None = None
         self._opening: asyncio.Task[RemoteSessionActor] | None = None
         self._rate_limits: LimitsSeen | None = None
+        self._lenient = deployment.unsupported == "warn"
+        self._warned: set[str] = set()
         self.runtime_kind = wire.kind
         # Loaded here, because loading takes longer than an attempt may.
         importlib.import_module("spillway.remote.http.aiohttp_client")
@@ -132,12 +144,13 @@ class WireRunner:
         request = batch.request
         wire = self._wire
         session = self._session or await self._open()
-        embeds = request.inputs is not None
-        stream = batch.stream and not embeds
+        stream = batch.stream and request.inputs is None and not request.counts
+        losses = Losses(wire.kind, lenient=self._lenient)
         lease: SessionSnapshot | None = None
         response: HttpResponse | None = None
         try:
-            url, body = wire.encode(request, stream=stream)
+            url, body = wire.encode(request, losses, stream=stream)
+            warnings = self._told(losses) if losses.warnings else ()
             lease = session.snapshot.acquire()
             headers: Mapping[str, str] = lease.prepared
             if request.extra_headers:
@@ -157,14 +170,15 @@ class WireRunner:
                     break
             kind = received.get("content-type", "")
             if stream and "text/event-stream" in kind.lower():
-                answer = StreamedAnswer(wire.kind, response, lease, wire.open_stream(), request_id, limits)
+                opened = wire.open_stream()
+                answer = StreamedAnswer(wire.kind, response, lease, opened, request_id, limits, warnings)
                 response = lease = None  # they are the answer's now
                 return answer
             if "text/event-stream" in kind.lower():
                 raise ServerError(
                     "events came where a whole answer was asked for", reason="content_type", status=status
                 )
-            return await self._whole(request, response, kind, request_id, limits)
+            return await self._whole(request, response, kind, request_id, limits, warnings)
         except InferenceError as error:
             if error.provider is None:
                 error.provider = wire.kind
@@ -244,17 +258,36 @@ class WireRunner:
         error.sent = True
         return error
 
+    def _told(self, losses: Losses) -> tuple[str, ...]:
+        """Return what was left out of a request, and log each kind of it once."""
+        for warning in losses.warnings:
+            kind = _PLACE.sub("[]", warning)
+            if kind not in self._warned and len(self._warned) < _MOST_WARNED:
+                self._warned.add(kind)
+                _logger.warning("deployment %r leaves out %s", self._deployment.name, warning)
+        return tuple(losses.warnings)
+
     async def _whole(
-        self, request: GenerateRequest, response: HttpResponse, kind: str, request_id: str, limits: LimitsSeen | None
+        self,
+        request: GenerateRequest,
+        response: HttpResponse,
+        kind: str,
+        request_id: str,
+        limits: LimitsSeen | None,
+        warnings: tuple[str, ...],
     ) -> WholeAnswer:
         wire = self._wire
         body = await response.read()
         try:
             if request.inputs is not None:
                 vectors, usage = wire.decode_vectors(body, len(request.inputs))
-                return WholeAnswer([TokenChunk(usage=usage)], request_id, limits, vectors)
+                chunks = [] if usage is None else [TokenChunk(usage=usage)]
+                return WholeAnswer(chunks, request_id, limits, vectors, warnings=warnings)
+            if request.counts:
+                counted = Usage(input_tokens=wire.decode_count(body))
+                return WholeAnswer([TokenChunk(usage=counted)], request_id, limits, raw=body, warnings=warnings)
             chunks, answer_id = wire.decode(body)
-            return WholeAnswer(chunks, request_id or answer_id, limits)
+            return WholeAnswer(chunks, request_id or answer_id, limits, raw=body, warnings=warnings)
         except ServerError as error:
             if error.reason in {"malformed", "schema"} and kind and "json" not in kind.lower():
                 error.reason = "content_type"

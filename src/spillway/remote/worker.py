@@ -26,17 +26,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from spillway.core.actor import Actor
+from spillway.core.building import TokensBuilder
 from spillway.core.errors import CircuitOpen, InferenceError, RateLimited, ServerError, Timeout, Unauthorized
 from spillway.core.ports import ExecuteBatch
-from spillway.core.reply import TokenChunk, Tokens, TokensBuilder
-from spillway.remote.cost import pico_to_usd
+from spillway.core.reply import TokenChunk
 from spillway.remote.engine.actor import Resize
 from spillway.remote.engine.detour import Detour, Target
-from spillway.remote.engine.ending import SHUTTING_DOWN, close_books, close_now, cut_short, let_go, out_of_time
+from spillway.remote.engine.ending import SHUTTING_DOWN, close_books, close_now, cut_short, out_of_time
 from spillway.remote.engine.grant import Grant
-from spillway.remote.engine.settle import settle_failure, settle_success
+from spillway.remote.engine.settle import settle_failure
 from spillway.remote.engine.slot import WorkerSlot
 from spillway.remote.engine.stream import LiveStream
+from spillway.remote.engine.whole import Answer, conclude
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,7 @@ class RemoteWorkerActor(Actor[WorkerMsg]):
         return [slot for slot in self._engine.slots() if slot.pool == self._pool]
 
 
-async def answer(call: Call, route: Sequence[Target]) -> Tokens | LiveStream:
+async def answer(call: Call, route: Sequence[Target]) -> Answer | LiveStream:
     """Bring `call` to its answer: whole, or as a stream at its commit point.
 
     Args:
@@ -87,7 +88,7 @@ async def answer(call: Call, route: Sequence[Target]) -> Tokens | LiveStream:
     call.engine = asked.pick(())
     call.engine.metrics.accepted += 1
     outcome = "cancelled"
-    result: Tokens | LiveStream | None = None
+    result: Answer | LiveStream | None = None
     stop = 0
     try:
         while True:
@@ -118,7 +119,7 @@ async def answer(call: Call, route: Sequence[Target]) -> Tokens | LiveStream:
             result.fell_back = stop > 0
 
 
-async def _ask_in_time(call: Call, target: Target, later: Sequence[Target]) -> Tokens | LiveStream:
+async def _ask_in_time(call: Call, target: Target, later: Sequence[Target]) -> Answer | LiveStream:
     """Ask one target; what is cut short between two attempts ends in an InferenceError as well."""
     try:
         return await _ask(call, target, later)
@@ -133,7 +134,7 @@ async def _ask_in_time(call: Call, target: Target, later: Sequence[Target]) -> T
         ) from call.last_error
 
 
-async def _ask(call: Call, target: Target, later: Sequence[Target]) -> Tokens | LiveStream:
+async def _ask(call: Call, target: Target, later: Sequence[Target]) -> Answer | LiveStream:
     """Ask one target until it answers, its retries are spent, or it refuses."""
     detour: Detour | None = None
     while True:
@@ -180,7 +181,7 @@ def _shift_early(call: Call, engine: Engine, later: Sequence[Target]) -> None:
     raise CircuitOpen("the circuit is open", retry_after=wait)
 
 
-async def _in_slot(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStream | None:
+async def _in_slot(call: Call, engine: Engine, grant: Grant) -> Answer | LiveStream | None:
     """Run the attempt in its slot, and once more after a rebuild if the provider refused the credential.
 
     None: the session was rebuilt, and the second attempt must wait for its permit or its money, in its old place.
@@ -236,7 +237,7 @@ async def _recheck_credential(call: Call, engine: Engine) -> None:
         await engine.rebuild_session(cause)
 
 
-async def _attempt(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStream:
+async def _attempt(call: Call, engine: Engine, grant: Grant) -> Answer | LiveStream:
     """Send once; return the whole answer, or the stream at its commit point."""
     watch = call.watch
     clock = engine.clock
@@ -275,22 +276,14 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Tokens | LiveStr
                 grant.ticket.success(first_content_at - started)
                 return LiveStream(call, engine, grant, handle, reads, built, chunks, started, first_content_at)
         if first_content_at is None:
-            if built.usage is None:
+            if built.usage is None and getattr(handle, "vectors", None) is None:
                 raise ServerError("the answer was empty", reason="empty")
             first_content_at = clock()
         grant.ticket.success(first_content_at - started)
         if call.stream:
             last = [TokenChunk(usage=built.usage)]
             return LiveStream(call, engine, grant, handle, reads, built, last, started, first_content_at)
-        cost, estimated = settle_success(engine, call, grant, built, started, first_content_at)
-        let_go(engine, handle)
-        return built.build(
-            cost_usd=None if cost is None else pico_to_usd(cost),
-            cost_estimated=estimated,
-            deployment=engine.name,
-            attempts=call.attempts,
-            request_id=getattr(handle, "request_id", "") or call.request.idempotency_id,
-        )
+        return conclude(engine, call, grant, handle, built, started, first_content_at)
     except BaseException as caught:
         error = _as_inference_error(call, engine, grant, caught)
         if handle is not None:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import msgspec
-
-from spillway.core.clock import new_id
 from spillway.core.errors import Backpressure, BadRequest, ConfigError, InferenceError
-from spillway.core.priority import Priority
-from spillway.core.request import GenerateRequest, Prompt, as_messages
-from spillway.remote.engine import Call, Observer, SpendGate
-from spillway.remote.worker import LiveStream, answer
-from spillway.runtime.calling import call_of
+from spillway.core.request import Prompt
+from spillway.remote.engine import Observer
+from spillway.runtime.asking import Asking
 from spillway.runtime.config import environment, load
 from spillway.runtime.deployed import Deployed
 from spillway.runtime.engine_room import EngineRoom, refused
 from spillway.runtime.loops import LoopThread
-from spillway.runtime.mapping import Mapper
 from spillway.runtime.metrics import NOTHING_YET, ClusterMetrics, measure
-from spillway.runtime.routing import RouteTarget
-from spillway.runtime.stream import TokenStream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +29,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-class Cluster:
+class Cluster(Asking):
     """All deployments of a program, behind one door.
 
     It starts on first use, on the event loop that is running then, and belongs to that loop. Use it as an async context
@@ -68,13 +60,14 @@ class Cluster:
         self._deployments = tuple(deployments)
         if not self._deployments:
             raise ConfigError("a Cluster needs at least one deployment")
-        self._room = EngineRoom(
+        room = EngineRoom(
             self._deployments,
             runners or {},
             environment() if environ is None else environ,
             observers=observers,
             drain_s=drain_s,
         )
+        super().__init__(room)
         self._thread: LoopThread | None = None
         self._threading = threading.Lock()
 
@@ -87,185 +80,7 @@ class Cluster:
         """
         return cls(load(path).deployments, **options)
 
-    # Asking.
-
-    async def generate(
-        self,
-        name: str,
-        prompt: Prompt,
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        response_format: Mapping[str, Any] | None = None,
-        reasoning_effort: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        priority: Priority = Priority.NORMAL,
-        timeout_s: float | None = None,
-        max_cost_usd: float | None = None,
-        fallback: bool = True,
-        tenant: str = "",
-    ) -> Tokens:
-        """Return the whole answer of deployment or group `name` to `prompt`.
-
-        Args:
-            prompt: a user's text, or OpenAI-shaped messages.
-            extra: fields of the provider, passed on as they are.
-            timeout_s: the deadline for everything: waits, attempts, fallbacks.
-            max_cost_usd: refuse when the estimate is above it.
-            fallback: whether other deployments may be asked.
-            tenant: requests of one class share fairly between tenants.
-
-        Raises:
-            InferenceError: see the error tree; nothing was lost or answered twice.
-
-        Cancellation: cancels the request at the provider too.
-        """
-        request = GenerateRequest(
-            messages=as_messages(prompt),
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            stop=stop,
-            seed=seed,
-            tools=tools,
-            tool_choice=tool_choice,
-            response_format=response_format,
-            reasoning_effort=reasoning_effort,
-            extra=extra,
-            extra_headers=extra_headers,
-            priority=priority,
-            timeout_s=timeout_s,
-            max_cost_usd=max_cost_usd,
-            fallback=fallback,
-            idempotency_id=new_id(),
-        )
-        if not self._room.started:
-            await self._room.start()
-        route = self._room.routes().route(name)
-        call = call_of(request, route, tenant)
-        return cast("Tokens", await answer(call, route))
-
-    async def submit(
-        self,
-        name: str,
-        request: GenerateRequest,
-        *,
-        priority: Priority | None = None,
-        timeout_s: float | None = None,
-        max_cost_usd: float | None = None,
-        fallback: bool | None = None,
-        shift_early: bool = True,
-        tenant: str = "",
-        gate: SpendGate | None = None,
-        stream: bool = False,
-    ) -> Tokens:
-        """Return the whole answer to a request that is already built.
-
-        The keywords of `generate` that it takes as well stand in for the request's own where they are not None.
-
-        Args:
-            shift_early: whether a long predicted wait goes to a fallback at once.
-            gate: the caller's own cap on spending.
-            stream: ask the provider for a stream and put it together.
-        """
-        if not self._room.started:
-            await self._room.start()
-        route = self._room.routes().route(name)
-        anew = {"priority": priority, "timeout_s": timeout_s, "max_cost_usd": max_cost_usd, "fallback": fallback}
-        request = msgspec.structs.replace(request, **{k: v for k, v in anew.items() if v is not None})
-        call = call_of(request, route, tenant, stream=stream)
-        call.may_shift_early = shift_early
-        call.gate = gate
-        result = await answer(call, route)
-        if isinstance(result, LiveStream):
-            while await result.next_chunks() is not None:
-                pass
-            result = result.whole()
-        return result
-
-    def stream(
-        self,
-        name: str,
-        prompt: Prompt,
-        *,
-        max_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        tool_choice: str | Mapping[str, Any] | None = None,
-        response_format: Mapping[str, Any] | None = None,
-        reasoning_effort: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        extra_headers: Mapping[str, str] | None = None,
-        priority: Priority = Priority.NORMAL,
-        timeout_s: float | None = None,
-        max_cost_usd: float | None = None,
-        fallback: bool = True,
-        tenant: str = "",
-    ) -> TokenStream:
-        """Return the answer as a stream of `TokenChunk`; the keywords are those of `generate`.
-
-        Raises:
-            BadRequest: the prompt is neither text nor messages.
-        """
-        request = GenerateRequest(
-            messages=as_messages(prompt),
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            stop=stop,
-            seed=seed,
-            tools=tools,
-            tool_choice=tool_choice,
-            response_format=response_format,
-            reasoning_effort=reasoning_effort,
-            extra=extra,
-            extra_headers=extra_headers,
-            priority=priority,
-            timeout_s=timeout_s,
-            max_cost_usd=max_cost_usd,
-            fallback=fallback,
-            idempotency_id=new_id(),
-        )
-
-        async def begin() -> tuple[Call, tuple[RouteTarget, ...]]:
-            if not self._room.started:
-                await self._room.start()
-            route = self._room.routes().route(name)
-            return call_of(request, route, tenant, stream=True), route
-
-        return TokenStream(begin)
-
-    async def map(
-        self, name: str, items: Iterable[Item] | AsyncIterable[Item], **options: Any
-    ) -> AsyncIterator[tuple[Item, Tokens | InferenceError]]:
-        """Yield `(item, answer or error)` for each item, in order of completion.
-
-        Args:
-            items: prompts, each a text or messages; read at most `max_concurrent + queue_capacity` ahead.
-            options: keywords of `generate`.
-
-        Cancellation: leaving the iteration early cancels what is in flight.
-        """
-        if not self._room.started:
-            await self._room.start()
-        members = self._room.routes().route(name)[0].members
-        concurrency = sum(m.deployment.serving.max_concurrent * m.deployment.replicas for m in members)
-        capacity = sum(m.deployment.serving.queue_capacity for m in members)
-
-        async def ask(item: Any) -> Tokens:
-            return await self.generate(name, item, **options)
-
-        async for pair in Mapper(ask, concurrency=concurrency, ahead=concurrency + capacity).run(items):
-            yield pair
+    # Asking without an event loop.
 
     def generate_sync(self, name: str, prompt: Prompt, **options: Any) -> Tokens:
         """Do as `generate` without an event loop; for scripts and notebooks."""

@@ -42,6 +42,7 @@ fallback = ["claude-haiku"]             # names or groups that are asked, in ord
 #fallback_after_s = 1.0                 # a predicted wait beyond this goes to a healthy fallback at once
 #limit_group      = ""                  # deployments that name the same one share limiter and breaker
 #on_disconnect    = "cancel"            # cancel | drain: what a client that leaves does to the provider's stream
+#unsupported      = "error"             # error | warn: refuse what the provider has not, or leave it out and tell
 [deployment.runtime_config]
 api_key  = { from_env = "OPENAI_API_KEY" }
 #endpoint     = "https://api.openai.com/v1"

@@ -19,24 +19,17 @@ from typing import Any
 
 import msgspec
 
+from spillway.core.building import TokensBuilder
 from spillway.core.clock import sleep
-from spillway.core.errors import (
-    ContentFiltered,
-    ContextLengthExceeded,
-    Forbidden,
-    InferenceError,
-    NetworkError,
-    QuotaExhausted,
-    RateLimited,
-    ServerError,
-    Unauthorized,
-)
+from spillway.core.errors import ContentFiltered, InferenceError
 from spillway.core.ports import ExecuteBatch, ModelRunner
-from spillway.core.reply import FinishReason, TokenChunk, Tokens, TokensBuilder
+from spillway.core.reply import FinishReason, TokenChunk, Tokens
 from spillway.core.request import GenerateRequest
+from spillway.testing.runner_faults import BROKEN_STREAM, BROKEN_UNARY, REFUSALS, Expected
 
 DEADLINE_S = 60.0
 CANCEL_S = 0.1
+_NAP_S = 0.005
 
 
 class RunnerSubject(msgspec.Struct, frozen=True):
@@ -54,55 +47,6 @@ class RunnerSubject(msgspec.Struct, frozen=True):
 
 
 Check = Callable[[RunnerSubject], Awaitable[None]]
-
-
-class Expected(msgspec.Struct, frozen=True):
-    """What a fault must come out as; `reason` and `retry_after` are not looked at when None."""
-
-    kind: type[InferenceError]
-    retryable: bool
-    counts: bool
-    reason: str | None = None
-    retry_after: float | None = None
-
-
-_SERVER = Expected(ServerError, retryable=True, counts=True)
-_RESET = Expected(NetworkError, retryable=True, counts=True, reason="reset")
-_INCOMPLETE = Expected(NetworkError, retryable=True, counts=True, reason="incomplete")
-_MALFORMED = Expected(ServerError, retryable=True, counts=True, reason="malformed")
-
-REFUSALS: Mapping[str, Expected] = {
-    "429": Expected(RateLimited, retryable=True, counts=False),
-    "429-retry-after=3": Expected(RateLimited, retryable=True, counts=False, retry_after=3.0),
-    "insufficient-quota": Expected(QuotaExhausted, retryable=False, counts=False),
-    "500": _SERVER,
-    "503": _SERVER,
-    "529": _SERVER,
-    "401": Expected(Unauthorized, retryable=False, counts=False),
-    "403": Expected(Forbidden, retryable=False, counts=False),
-    "context-length": Expected(ContextLengthExceeded, retryable=False, counts=False),
-    "html-error-page": _SERVER,
-    "reset-before-headers": _RESET,
-}
-"""Faults before any answer: the same for unary and streamed requests."""
-
-BROKEN_UNARY: Mapping[str, Expected] = {
-    "reset-mid-stream": _RESET,
-    "truncated-stream": _INCOMPLETE,
-    "error-event-mid-stream": _SERVER,
-    "garbage-json": _MALFORMED,
-    "invalid-utf8": _MALFORMED,
-}
-"""Faults inside a whole answer."""
-
-BROKEN_STREAM: Mapping[str, Expected] = {
-    "reset-mid-stream": _RESET,
-    "truncated-stream": _INCOMPLETE,
-    "error-event-mid-stream": _SERVER,
-    "garbage-json": _MALFORMED,
-    "huge-line": Expected(ServerError, retryable=False, counts=True, reason="event_too_large"),
-}
-"""Faults inside a stream, after some content."""
 
 
 class Outcome:
@@ -371,11 +315,11 @@ def _batch(*, stream: bool, fault: str | None = None, prompt: str = "Say hello",
 
 
 async def _until(met: Callable[[], bool], what: str, within_s: float = 5.0) -> None:
-    loop = asyncio.get_running_loop()
-    end = loop.time() + within_s
-    while not met():
-        _require(loop.time() < end, f"not within {within_s:g} s: {what}")
-        await sleep(0.005)
+    for _ in range(round(within_s / _NAP_S)):
+        if met():
+            return
+        await sleep(_NAP_S)
+    _require(met(), f"not within {within_s:g} s: {what}")
 
 
 def _matches(error: InferenceError | None, expected: Expected, what: str) -> None:

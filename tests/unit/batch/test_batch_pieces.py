@@ -78,7 +78,7 @@ def test_the_fields_of_a_line_become_those_of_a_request():
         "model": "m", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5, "max_completion_tokens": 9,
         "temperature": 1, "top_p": 0.5, "stop": ["a"], "seed": 3, "tools": [{"type": "function"}], "tool_choice": "auto",
         "response_format": {"type": "json_object"}, "reasoning_effort": "low", "stream": True,
-        "stream_options": {"include_usage": True}, "n": 1, "user": "u", "logit_bias": {"1": 2},
+        "stream_options": {"include_usage": True}, "user": "u", "logit_bias": {"1": 2},
     }  # fmt: skip
     for record in ({"custom_id": "a", "body": body}, {"custom_id": "a", **body}):
         line = parse_line(json.dumps(record).encode(), 4, run="run")

@@ -188,7 +188,9 @@ def test_the_only_line_that_is_denied_while_others_are_answered_fails():
     case = Case()
     assert isinstance(case.fails(Forbidden("x"), 1.0, began=0.9), Wait)
     case.serve(0.95, for_s=0.2)
-    assert case.fails(Forbidden("x"), 2.0, began=1.5) == Fail()
+    # Twice may be a key that has just died: what was under way then is answered still.
+    assert isinstance(case.fails(Forbidden("x"), 2.0, began=1.5), Wait)
+    assert case.fails(Forbidden("x"), 3.0, began=2.5) == Fail()
 
 
 def test_a_denial_while_others_are_answered_holds_nobody_else_up():

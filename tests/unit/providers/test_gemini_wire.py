@@ -6,10 +6,12 @@ import json
 
 import pytest
 
+from spillway.core.building import TokensBuilder
 from spillway.core.errors import BadRequest, ContentFiltered, NetworkError, ServerError
-from spillway.core.reply import FinishReason, TokensBuilder, Usage
+from spillway.core.reply import FinishReason, Usage
 from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
+from spillway.providers.encoding import Losses
 from spillway.providers.gemini import GeminiConfig, SafetySetting
 from spillway.providers.gemini.runner import GeminiWire
 
@@ -24,7 +26,7 @@ def wire(model="gemini-3.8-flash", **options) -> GeminiWire:
 
 def body(*messages, model="gemini-3.8-flash", options=None, **fields) -> dict:
     request = GenerateRequest(messages=messages or USER, **fields)
-    return json.loads(wire(model, **(options or {})).encode(request, stream=False)[1])
+    return json.loads(wire(model, **(options or {})).encode(request, Losses("gemini"), stream=False)[1])
 
 
 def whole(body):
@@ -78,8 +80,8 @@ def test_a_plain_request():
 )  # fmt: skip
 def test_urls_and_credentials(options, unary, header):
     one = wire("models/gemini-3.8-flash", **options)
-    assert one.encode(GenerateRequest(messages=USER), stream=False)[0] == unary
-    streamed = one.encode(GenerateRequest(messages=USER), stream=True)[0]
+    assert one.encode(GenerateRequest(messages=USER), Losses("gemini"), stream=False)[0] == unary
+    streamed = one.encode(GenerateRequest(messages=USER), Losses("gemini"), stream=True)[0]
     assert streamed == unary.replace(":generateContent", ":streamGenerateContent?alt=sse")
     assert "k" in one.headers(Secret("k"))[header]
     assert "key=" not in unary
@@ -242,7 +244,7 @@ def test_strict_tools_are_validated():
         ({"extra": {"parallel_tool_calls": False}}, "parallel_tool_calls"),
         (
             {"messages": [said("user", [{"type": "input_audio", "input_audio": {}}])]},
-            r"messages\[0\].content\[0\]: input_audio",
+            r"messages\[0\].content\[0\].input_audio",
         ),
         ({"messages": [said("user", "x"), {"role": "tool", "tool_call_id": "?", "content": "x"}]}, "tool_call_id"),
         (
@@ -420,7 +422,7 @@ def test_an_error_in_a_stream_is_typed_wherever_it_stands(form):
 
 def test_embeddings_of_ai_studio_and_vertex():
     request = GenerateRequest(inputs=("a", "b"), extra={"dimensions": 2})
-    url, sent = wire("gemini-embedding-001").encode(request, stream=False)
+    url, sent = wire("gemini-embedding-001").encode(request, Losses("gemini"), stream=False)
     assert url.endswith("/v1beta/models/gemini-embedding-001:batchEmbedContents")
     assert json.loads(sent)["requests"][1] == {
         "model": "models/gemini-embedding-001",
@@ -433,7 +435,7 @@ def test_embeddings_of_ai_studio_and_vertex():
     assert (vectors, usage) == (((1.0, 2.0), (3.0, 4.0)), Usage(input_tokens=4))
 
     vertex = wire("gemini-embedding-001", variant="vertex", project="p")
-    url, sent = vertex.encode(request, stream=False)
+    url, sent = vertex.encode(request, Losses("gemini"), stream=False)
     assert url.endswith(":predict")
     assert json.loads(sent) == {
         "instances": [{"content": "a"}, {"content": "b"}],

@@ -22,6 +22,7 @@ from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers.anthropic import errors as anthropic_errors
 from spillway.providers.anthropic.limits import limits_seen as anthropic_limits
+from spillway.providers.encoding import Losses
 from spillway.providers.gemini import errors as gemini_errors
 from spillway.providers.litellm import LiteLlmConfig
 from spillway.providers.litellm import errors as litellm_errors
@@ -168,10 +169,14 @@ def test_litellms_codes_are_statuses():
 
 def test_litellms_url_headers_and_model():
     wire = LiteLlmWire(LiteLlmConfig(endpoint="http://h:4000/v1/", tags=("a", "b")), "litellm/gpt-4o")
-    url, body = wire.encode(GenerateRequest(messages=({"role": "user", "content": "x"},), max_tokens=3), stream=False)
+    url, body = wire.encode(
+        GenerateRequest(messages=({"role": "user", "content": "x"},), max_tokens=3), Losses("litellm"), stream=False
+    )
     assert url == "http://h:4000/v1/chat/completions"
     assert b'"model":"gpt-4o"' in body
     assert b'"max_tokens":3' in body
     headers = wire.headers(Secret("k"))
     assert (headers["authorization"], headers["x-litellm-tags"]) == ("Bearer k", "a,b")
-    assert wire.encode(GenerateRequest(inputs=("x",)), stream=False)[0] == "http://h:4000/v1/embeddings"
+    assert (
+        wire.encode(GenerateRequest(inputs=("x",)), Losses("litellm"), stream=False)[0] == "http://h:4000/v1/embeddings"
+    )

@@ -10,6 +10,7 @@ import traceback
 import pytest
 
 import spillway
+from spillway.core.building import TokensBuilder
 from spillway.core.errors import (
     BadRequest,
     ContentFiltered,
@@ -22,7 +23,7 @@ from spillway.core.errors import (
 from spillway.core.limits_seen import LimitSeen
 from spillway.core.options import Deployment
 from spillway.core.ports import ExecuteBatch, ModelRunner, RunHandle
-from spillway.core.reply import TokensBuilder, Usage
+from spillway.core.reply import Usage
 from spillway.core.request import GenerateRequest
 from spillway.core.secrets import SecretRef
 from spillway.providers.anthropic import AnthropicConfig

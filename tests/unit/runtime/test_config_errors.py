@@ -226,7 +226,8 @@ CASES = {
     "a key with a line break in it": (
         GOOD + '"a\\nb" = 1\n',
         'spillway.toml:3: [deployment] unknown key "a\\nb" (known: name, group, weight, model, runtime, replicas, '
-        "idempotent, fallback, fallback_on, fallback_after_s, limit_group, on_disconnect, runtime_config, http, "
+        "idempotent, fallback, fallback_on, fallback_after_s, limit_group, on_disconnect, unsupported, "
+        "runtime_config, http, "
         "rate_limits, retry, circuit_breaker, timeouts, serving, budget, pricing)",
     ),
     "not TOML": ("[cluster]\nname = \n" + GOOD, "spillway.toml:2: not TOML: Invalid value"),

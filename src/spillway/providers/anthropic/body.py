@@ -11,8 +11,9 @@ from typing import Any
 from spillway.core.errors import BadRequest
 from spillway.core.request import GenerateRequest
 from spillway.providers.anthropic.config import SAMPLING_VERSION
-from spillway.providers.encoding import extra_fields, stop_list, unsupported
-from spillway.providers.turns import Block, Call, Text, Turn, read_turns, schema_of
+from spillway.providers.encoding import Losses, drop_openai_fields, extra_fields, stop_list, unsupported
+from spillway.providers.parts import Media, Native, Text
+from spillway.providers.turns import Block, Call, Thought, Turn, read_turns, schema_of
 
 RUNTIME = "anthropic"
 DEFAULT_MAX_TOKENS = 4096
@@ -23,7 +24,9 @@ _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", 
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 
 
-def encode_messages(request: GenerateRequest, *, model: str, stream: bool, version: str) -> dict[str, Any]:
+def encode_messages(
+    request: GenerateRequest, losses: Losses, *, model: str, stream: bool, version: str
+) -> dict[str, Any]:
     """Return the body of a message request.
 
     Args:
@@ -32,7 +35,7 @@ def encode_messages(request: GenerateRequest, *, model: str, stream: bool, versi
     Raises:
         BadRequest: something in the request has no counterpart here; it names the field.
     """
-    said = read_turns(request.messages, RUNTIME, marks=True)
+    said = read_turns(request.messages, losses, marks=True)
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens,
@@ -43,7 +46,7 @@ def encode_messages(request: GenerateRequest, *, model: str, stream: bool, versi
             body["system"] = [_block(text) for text in said.system]
         else:
             body["system"] = "\n\n".join([text.text for text in said.system])
-    _set_sampling(body, request, version)
+    _set_sampling(body, request, version, losses)
     stops = stop_list(request.stop)
     if stops:
         body["stop_sequences"] = stops
@@ -59,22 +62,22 @@ def encode_messages(request: GenerateRequest, *, model: str, stream: bool, versi
     if request.reasoning_effort is not None:
         _set_effort(body, request.reasoning_effort)
     if request.extra:
-        _add_extra(body, extra_fields(request, RUNTIME))
+        _add_extra(body, extra_fields(request, RUNTIME), losses)
     if stream:
         body["stream"] = True
     return body
 
 
-def _set_sampling(body: dict[str, Any], request: GenerateRequest, version: str) -> None:
+def _set_sampling(body: dict[str, Any], request: GenerateRequest, version: str, losses: Losses) -> None:
     for name in ("temperature", "top_p"):
         value = getattr(request, name)
         if value is not None:
             if version != SAMPLING_VERSION:
-                why = f"the API takes it only with anthropic_version = {SAMPLING_VERSION!r}"
-                raise unsupported(name, RUNTIME, why)
+                losses.drop(name, f"the API takes it only with anthropic_version = {SAMPLING_VERSION!r}")
+                continue
             body[name] = value
     if request.seed is not None:
-        raise unsupported("seed", RUNTIME, "the API has none")
+        losses.drop("seed", "the API has none")
 
 
 def _turn(turn: Turn) -> dict[str, Any]:
@@ -93,6 +96,10 @@ def _block(block: Block) -> dict[str, Any]:
         return text
     if isinstance(block, Call):
         return {"type": "tool_use", "id": _safe_id(block.id), "name": block.name, "input": block.arguments}
+    if isinstance(block, Thought):
+        return dict(block.block)
+    if isinstance(block, Media | Native):
+        raise unsupported(block.where, RUNTIME, "only text is supported yet")
     result: dict[str, Any] = {"type": "tool_result", "tool_use_id": _safe_id(block.call_id)}
     if block.text:
         result["content"] = block.text
@@ -156,10 +163,9 @@ def _set_effort(body: dict[str, Any], effort: str) -> None:
         raise unsupported("reasoning_effort", RUNTIME, f"there is no effort {effort!r}")
 
 
-def _add_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
+def _add_extra(body: dict[str, Any], extra: dict[str, Any], losses: Losses) -> None:
     """Merge the provider's own fields in; a few of OpenAI's are translated, the rest is the provider's to judge."""
-    for name in ("n", "logprobs", "top_logprobs"):
-        extra.pop(name, None)
+    drop_openai_fields(extra, losses)
     limit = extra.pop("max_completion_tokens", None)
     if limit is not None:
         body["max_tokens"] = limit

@@ -16,10 +16,15 @@ from spillway.providers.anthropic import errors
 from spillway.providers.anthropic.body import RUNTIME, encode_messages
 from spillway.providers.anthropic.config import ENDPOINT, AnthropicConfig
 from spillway.providers.anthropic.limits import limits_seen
-from spillway.providers.anthropic.wire import MessageStream, decode_message
-from spillway.providers.encoding import encode_body, unsupported
+from spillway.providers.anthropic.wire import MessageStream, decode_count, decode_message
+from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
+
+_NOT_COUNTED = frozenset(
+    {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
+)
+"""Fields of a message request that the token counting endpoint does not take."""
 
 
 class AnthropicWire:
@@ -51,11 +56,17 @@ class AnthropicWire:
             headers["anthropic-beta"] = ",".join(self._config.beta)
         return headers
 
-    def encode(self, request: GenerateRequest, *, stream: bool) -> tuple[str, bytes]:
+    def encode(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
         """Return URL and body."""
         if request.inputs is not None:
             raise unsupported("inputs", RUNTIME, "the API has no embeddings")
-        body = encode_messages(request, model=self._model, stream=stream, version=self._config.anthropic_version)
+        body = encode_messages(
+            request, losses, model=self._model, stream=stream, version=self._config.anthropic_version
+        )
+        if request.counts:
+            for name in _NOT_COUNTED & body.keys():
+                del body[name]
+            return f"{self._url}/count_tokens", encode_body(body)
         return self._url, encode_body(body)
 
     def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
@@ -66,6 +77,10 @@ class AnthropicWire:
         """Refuse: there are none."""
         del body, wanted
         raise unsupported("inputs", RUNTIME, "the API has no embeddings")
+
+    def decode_count(self, body: bytes) -> int:
+        """Return what the token counting endpoint counted."""
+        return decode_count(body, errors.in_answer)
 
     def open_stream(self) -> MessageStream:
         """Return the state of a new stream."""

@@ -82,6 +82,12 @@ class _Event(msgspec.Struct, gc=False):
     error: msgspec.Raw = ABSENT
 
 
+class _Counted(msgspec.Struct, gc=False):
+    input_tokens: Count = None
+    error: msgspec.Raw = ABSENT
+
+
+_counted = msgspec.json.Decoder(_Counted).decode
 _message = msgspec.json.Decoder(_Message).decode
 _event = msgspec.json.Decoder(_Event).decode
 
@@ -120,6 +126,24 @@ def decode_message(body: bytes, refuse: Refuse) -> tuple[list[TokenChunk], str]:
     else:
         chunks.append(TokenChunk(usage=usage, finish_reason=finish))
     return chunks, whole.id or ""
+
+
+def decode_count(body: bytes, refuse: Refuse) -> int:
+    """Return the input tokens that the provider counted.
+
+    Raises:
+        ServerError: it can't be read, or has no count.
+        InferenceError: it says that it is an error.
+    """
+    try:
+        counted = _counted(body)
+    except UNREADABLE as error:
+        raise unreadable(error, body) from error
+    if is_set(counted.error):
+        raise refuse(body)
+    if counted.input_tokens is None:
+        raise ServerError("the answer has no input_tokens", reason="schema")
+    return count(counted.input_tokens)
 
 
 class MessageStream:

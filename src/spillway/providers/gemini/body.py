@@ -10,9 +10,10 @@ from typing import Any
 
 from spillway.core.errors import BadRequest
 from spillway.core.request import GenerateRequest
-from spillway.providers.encoding import extra_fields, stop_list, unsupported
+from spillway.providers.encoding import Losses, drop_openai_fields, extra_fields, stop_list, unsupported
 from spillway.providers.gemini.config import SafetySetting
-from spillway.providers.turns import Block, Call, Conversation, Text, read_turns, schema_of
+from spillway.providers.parts import Media, Native, Text
+from spillway.providers.turns import Block, Call, Conversation, Thought, read_turns, schema_of
 
 RUNTIME = "gemini"
 MADE_ID = "call-made-"
@@ -28,7 +29,7 @@ _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 245
 
 
 def encode_contents(
-    request: GenerateRequest, *, model: str, vertex: bool, safety: Sequence[SafetySetting]
+    request: GenerateRequest, losses: Losses, *, model: str, vertex: bool, safety: Sequence[SafetySetting]
 ) -> dict[str, Any]:
     """Return the body of a `generateContent` request; whether it is streamed is the URL's to say.
 
@@ -38,7 +39,7 @@ def encode_contents(
     Raises:
         BadRequest: something in the request has no counterpart here; it names the field.
     """
-    said = read_turns(request.messages, RUNTIME)
+    said = read_turns(request.messages, losses)
     body: dict[str, Any] = {"contents": _contents(said, signed=not model.startswith(_OLD_MODELS), ids=not vertex)}
     if said.system:
         body["systemInstruction"] = {"parts": [{"text": "\n\n".join([text.text for text in said.system])}]}
@@ -57,7 +58,7 @@ def encode_contents(
     if safety:
         body["safetySettings"] = [{"category": one.category, "threshold": one.threshold} for one in safety]
     if request.extra:
-        _add_extra(body, extra_fields(request, RUNTIME))
+        _add_extra(body, extra_fields(request, RUNTIME), losses)
     return body
 
 
@@ -87,11 +88,14 @@ def _part(block: Block, *, ids: bool, sign: bool) -> dict[str, Any]:
         if ids and block.id and not block.id.startswith(MADE_ID):
             call["id"] = block.id
         part: dict[str, Any] = {"functionCall": call}
-        if block.signature is not None:
-            part["thoughtSignature"] = block.signature
+        signature = _signature(block.extra)
+        if signature is not None:
+            part["thoughtSignature"] = signature
         elif sign:
             part["thoughtSignature"] = UNSIGNED
         return part
+    if isinstance(block, Media | Native | Thought):
+        raise unsupported(getattr(block, "where", "messages"), RUNTIME, "only text is supported yet")
     if not block.name:
         why = f"no call {block.call_id!r} precedes it and it names no tool"
         raise unsupported("messages: tool_call_id", RUNTIME, why)
@@ -99,6 +103,14 @@ def _part(block: Block, *, ids: bool, sign: bool) -> dict[str, Any]:
     if ids and block.call_id and not block.call_id.startswith(MADE_ID):
         result["id"] = block.call_id
     return {"functionResponse": result}
+
+
+def _signature(extra: Mapping[str, Any]) -> str | None:
+    """Return what Google signs a call with, from where its OpenAI-compatible API puts it."""
+    content = extra.get("extra_content")
+    google = content.get("google") if isinstance(content, Mapping) else None
+    signature = google.get("thought_signature") if isinstance(google, Mapping) else None
+    return signature if isinstance(signature, str) else None
 
 
 def _generation(request: GenerateRequest, model: str) -> dict[str, Any]:
@@ -169,12 +181,11 @@ def _choice(choice: str | Mapping[str, Any]) -> dict[str, Any]:
     return {"mode": mode, "allowedFunctionNames": names}
 
 
-def _add_extra(body: dict[str, Any], extra: dict[str, Any]) -> None:
+def _add_extra(body: dict[str, Any], extra: dict[str, Any], losses: Losses) -> None:
     """Merge the provider's own fields in, tables into tables; a few of OpenAI's are translated."""
-    for name in ("n", "logprobs", "top_logprobs"):
-        extra.pop(name, None)
+    drop_openai_fields(extra, losses)
     if extra.pop("parallel_tool_calls", None) is False:
-        raise unsupported("extra.parallel_tool_calls", RUNTIME, "the API can't forbid parallel calls")
+        losses.drop("extra.parallel_tool_calls", "the API can't forbid parallel calls")
     for theirs, ours in (
         ("max_completion_tokens", "maxOutputTokens"),
         ("presence_penalty", "presencePenalty"),

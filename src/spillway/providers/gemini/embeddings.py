@@ -44,7 +44,7 @@ _embedded = msgspec.json.Decoder(_Embedded).decode
 def encode_embeddings(request: GenerateRequest, *, model: str, vertex: bool) -> bytes:
     """Return the body; `dimensions` of `extra` is translated, the rest of it goes into every text's request."""
     extra = extra_fields(request, "gemini")
-    size = extra.pop("dimensions", None)
+    size = extra.pop("dimensions", request.dimensions)
     inputs = request.inputs or ()
     if vertex:
         parameters: dict[str, Any] = {} if size is None else {"outputDimensionality": size}

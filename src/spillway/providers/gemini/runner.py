@@ -12,7 +12,7 @@ from spillway.core.reply import TokenChunk, Usage
 from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers.answers import Vectors
-from spillway.providers.encoding import encode_body
+from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.gemini import errors
 from spillway.providers.gemini.body import encode_contents
 from spillway.providers.gemini.config import ENDPOINT, GeminiConfig
@@ -56,11 +56,13 @@ class GeminiWire:
             return {"content-type": "application/json", "authorization": f"Bearer {secret.reveal()}"}
         return {"content-type": "application/json", "x-goog-api-key": secret.reveal()}
 
-    def encode(self, request: GenerateRequest, *, stream: bool) -> tuple[str, bytes]:
+    def encode(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
         """Return URL and body."""
+        if request.counts:
+            raise unsupported("counts", self.kind, "tokens can't be counted there")
         if request.inputs is not None:
             return self._embed_url, encode_embeddings(request, model=self._model, vertex=self._vertex)
-        body = encode_contents(request, model=self._model, vertex=self._vertex, safety=self._config.safety)
+        body = encode_contents(request, losses, model=self._model, vertex=self._vertex, safety=self._config.safety)
         return self._stream_url if stream else self._unary_url, encode_body(body)
 
     def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
@@ -70,6 +72,11 @@ class GeminiWire:
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
         """Return the vectors of an embeddings answer."""
         return decode_embeddings(body, errors.in_answer, wanted)
+
+    def decode_count(self, body: bytes) -> int:
+        """Refuse: it is not asked for."""
+        del body
+        raise unsupported("counts", self.kind, "tokens can't be counted there")
 
     def open_stream(self) -> ResponseStream:
         """Return the state of a new stream."""

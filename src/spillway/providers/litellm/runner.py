@@ -12,7 +12,7 @@ from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers import openai_chat
 from spillway.providers.answers import Vectors
-from spillway.providers.encoding import encode_body
+from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.litellm import errors
 from spillway.providers.litellm.config import ENDPOINT, LiteLlmConfig
 from spillway.providers.openai_limits import limits_seen
@@ -47,8 +47,11 @@ class LiteLlmWire:
             headers["x-litellm-tags"] = ",".join(self._config.tags)
         return headers
 
-    def encode(self, request: GenerateRequest, *, stream: bool) -> tuple[str, bytes]:
+    def encode(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
         """Return URL and body."""
+        del losses
+        if request.counts:
+            raise unsupported("counts", self.kind, "tokens can't be counted there")
         if request.inputs is not None:
             return self._embeddings_url, openai_chat.encode_embeddings(request, model=self._model, runtime=RUNTIME)
         body = openai_chat.encode_chat(
@@ -63,6 +66,11 @@ class LiteLlmWire:
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
         """Return the vectors of an embeddings answer."""
         return openai_chat.decode_embeddings(body, errors.in_answer, wanted)
+
+    def decode_count(self, body: bytes) -> int:
+        """Refuse: it is not asked for."""
+        del body
+        raise unsupported("counts", self.kind, "tokens can't be counted there")
 
     def open_stream(self) -> openai_chat.ChatStream:
         """Return the state of a new stream."""

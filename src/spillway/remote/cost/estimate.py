@@ -80,7 +80,7 @@ def input_bound(request: GenerateRequest) -> int:
     if request.extra is not None:
         total += _json(request.extra)
     if request.inputs is not None:
-        total += sum(MESSAGE_TOKENS + _bytes(text) for text in request.inputs)
+        total += sum(MESSAGE_TOKENS + (_bytes(each) if isinstance(each, str) else len(each)) for each in request.inputs)
     return total
 
 

@@ -169,10 +169,11 @@ class Gates:
 
         Never more than a limit ever holds: what comes above it is counted when it has come.
         """
-        if not self._counts_tokens:
+        request = call.request
+        if not self._counts_tokens or request.counts:
             return AcquirePermit(priority=call.priority)
         limits = self._limits
-        asked = call.request.max_tokens
+        asked = request.max_tokens if request.inputs is None else 0
         out = self.output_p95.value if asked is None else asked
         return AcquirePermit(
             tokens=_at_most(call.input_bound + out, limits.tokens_per_minute),
@@ -191,6 +192,8 @@ class Gates:
 
     def estimate_pico(self, call: Call) -> int | None:
         """Return the most an attempt of `call` can cost in pico-USD, or None when the price is unknown."""
+        if call.request.counts:
+            return 0
         if self.prices is None:
             return None
         return self.prices.estimate(call.input_bound, output_bound(call.request, self.output_limit), wall_now())

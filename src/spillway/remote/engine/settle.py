@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spillway.core.building import TokensBuilder
 from spillway.core.clock import wall_now
-from spillway.core.reply import TokensBuilder, Usage
+from spillway.core.reply import Usage
 from spillway.remote.cost import lost_attempt_cost
 from spillway.remote.engine.call import KeptMoney
 from spillway.remote.engine.ending import tell
@@ -34,12 +35,14 @@ def settle_success(
     if usage is None:
         usage = _guess(call, built)
     gates = engine.gates
-    cost = gates.cost_pico(usage)
-    grant.settle(None if estimated else _counted(gates, usage), cost or 0, streamed=call.stream)
+    counts = call.request.counts
+    cost = 0 if counts else gates.cost_pico(usage)
+    grant.settle(None if estimated or counts else _counted(gates, usage), cost or 0, streamed=call.stream)
     now = engine.clock()
     engine.last_success_at = now
     engine.credential.refused = None
-    gates.output_p95.record(usage.output_tokens)
+    if call.request.inputs is None and not counts:
+        gates.output_p95.record(usage.output_tokens)
     charged = call.charged
     if charged is None:
         gates.quota.success(retried=False)
@@ -47,7 +50,8 @@ def settle_success(
         charged.success(retried=True)
     metrics = engine.metrics
     metrics.attempts += 1
-    metrics.count_usage(usage, cost or 0)
+    if not counts:
+        metrics.count_usage(usage, cost or 0)
     metrics.latency.record(now - started)
     metrics.first_content.record(first_content_at - started)
     if engine.observers:

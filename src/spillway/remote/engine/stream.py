@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from spillway.core.building import TokensBuilder
 from spillway.core.errors import InferenceError, ServerError, StreamInterrupted
-from spillway.core.reply import TokenChunk, Tokens, TokensBuilder
+from spillway.core.reply import TokenChunk, Tokens
 from spillway.remote.cost import pico_to_usd
 from spillway.remote.engine.ending import close_books, close_now, cut_short, let_go
 from spillway.remote.engine.settle import settle_failure, settle_success
@@ -186,7 +187,10 @@ class LiveStream:
     def so_far(self) -> Tokens:
         """Return what has come, as an answer without an end."""
         return self._built.build(
-            deployment=self._engine.name, attempts=self._call.attempts, request_id=self._request_id()
+            deployment=self._engine.name,
+            attempts=self._call.attempts,
+            request_id=self._request_id(),
+            warnings=getattr(self._handle, "warnings", ()),
         )
 
     def _succeed(self) -> None:
@@ -200,6 +204,7 @@ class LiveStream:
             deployment=engine.name,
             attempts=call.attempts,
             request_id=self._request_id(),
+            warnings=getattr(self._handle, "warnings", ()),
         )
         self._leave("ok")
 
