@@ -65,7 +65,7 @@ class _Ids(msgspec.Struct):
 _UNDERSTOOD = frozenset(_Fields.__struct_fields__)
 _OUTSIDE = frozenset({"custom_id", "id", "method", "url"})
 _PROMPT = frozenset({"messages", "prompt"})
-_EMBEDDINGS = frozenset({"model", "input", "dimensions", "encoding_format"})
+_EMBEDDINGS = frozenset({"model", "input", "dimensions", "encoding_format", "stream"})
 
 _ids = msgspec.json.Decoder(_Ids)
 _any = msgspec.json.Decoder()
@@ -166,7 +166,7 @@ def _chat(body: dict[str, Any], fields: _Fields, idempotency_id: str, *, inside:
 
 
 def _embeddings(body: dict[str, Any], idempotency_id: str) -> GenerateRequest:
-    inputs = as_inputs(body.get("input"))
+    inputs = as_inputs(body.get("input"), "input")
     dimensions = body.get("dimensions")
     if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
         raise BadRequest("dimensions must be a whole number, at least 1")
