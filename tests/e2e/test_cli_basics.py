@@ -252,7 +252,7 @@ class TestCheck:
         [
             ("budget.max_spend_per_day_usd = 1", "[deployment.pricing]"),
             ("http.ca_file = 'no.pem'", "http.ca_file: "),
-            ("http.http2 = true", "http.http2: HTTP/2 needs the extra http2"),
+            ("http = { http2 = true, ca_file = 'no.pem' }", "http.ca_file: "),
         ],
     )
     def test_what_would_keep_a_program_from_starting_is_found_without_sending(self, spillway, tmp_path, extra, line):
