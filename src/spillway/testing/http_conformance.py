@@ -220,7 +220,8 @@ class HttpClientConformance(ABC):
         async with self._serving(used, used, [Do.READ, answer(b"2")]) as (http, server):
             async with asyncio.TaskGroup() as group:
                 first = [group.create_task(_post(http, server)) for _ in range(2)]
-                await server.conversation(1)
+                for number in range(2):
+                    await _asked(server, number)
                 both.set()
             for task in first:
                 await (await task).read()
@@ -353,9 +354,9 @@ async def _read_some(http: HttpClient, server: ByteServer) -> bytes:
     return await (await _post(http, server)).read_some()
 
 
-async def _asked(server: ByteServer) -> Conversation:
-    """Return the first connection, once a whole request came over it."""
-    conversation = await server.conversation()
+async def _asked(server: ByteServer, number: int = 0) -> Conversation:
+    """Return a connection, once a whole request came over it."""
+    conversation = await server.conversation(number)
     while not conversation.requests:
         await sleep(0.005)
     return conversation
