@@ -78,6 +78,11 @@ class PyqwestClient:
                 break
             except Exception as exc:  # noqa: BLE001 # translated below, where no context that holds headers is attached
                 failure = exc
+            except BaseException as exc:
+                # The library panics where its threads can't be started.
+                if type(exc).__name__ != "PanicException":
+                    raise
+                failure = RuntimeError(str(exc))
             if not (again and not_processed(failure)):
                 error = translate(failure, host=host, tls=tls, proxy=self._proxy, connect_s=self._connect_s)
                 error.sent = body.sent
