@@ -21,6 +21,7 @@ from spillway.testing.http_steps import (
     first_piece,
     gone,
     holds,
+    nap,
     pieces,
     post,
     same,
@@ -124,7 +125,7 @@ class HttpClientConformance(ABC):
                 for script in (at_once, later):
                     async with self._serving(script, [Do.READ, answer(b"next")]) as (http, server):
                         same(await (await post(http, server)).read(), b"good")
-                        await sleep(0.04)
+                        await nap(0.06)
                         same(await (await post(http, server)).read(), b"next")
 
     async def test_failures_before_the_head_are_told_apart(self) -> None:

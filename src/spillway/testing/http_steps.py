@@ -11,6 +11,7 @@ from spillway.testing.byte_server import ByteServer, Conversation
 
 GONE_WITHIN_S = 0.1
 
+_PIECE_S = 0.01
 BACK_S = 0.05
 """How long a connection may take on its way back to the pool; a client may do that in a thread of its own."""
 
@@ -69,6 +70,12 @@ async def error_of(call: Callable[[], Awaitable[object]]) -> InferenceError:
     except InferenceError as error:
         return error
     raise AssertionError(f"it answered {got!r}")
+
+
+async def nap(seconds: float) -> None:
+    """Wait in short pieces, so that however busy the machine is, what happens meanwhile has turns of the loop to happen."""
+    for _ in range(round(seconds / _PIECE_S)):
+        await sleep(_PIECE_S)
 
 
 async def gone(conversation: Conversation) -> None:
