@@ -147,6 +147,7 @@ _GOOGLE = (
     ("gemini-3.8-flash", 65_536, 1_048_576, "tiavp>t"),
     ("gemini-3.8-live", None, 131_072, "tiav>ta"),
     ("gemini-2.5-flash-lite-preview-tts", None, 8_192, "t>a"),
+    ("gemini-3.1-flash-lite-image", None, None, "ti>ti"),
     ("gemini-3.1-flash-tts", None, None, "t>a"),
     ("gemini-3.1-flash-live", None, None, ">"),
     ("gemini-3.8-flash-tts", None, None, "t>a"),
@@ -186,9 +187,10 @@ FAMILIES: tuple[ModelFamily, ...] = tuple(
 def family_of(model: str) -> ModelFamily | None:
     """Return the family of a model, None when its name tells of none.
 
-    Whatever stands before the last `/` of the name, or before `anthropic.`, is a provider's, a region's or a path.
+    Whatever stands before the last `/` of the name, or before `anthropic.`, is a provider's, a region's or a path; a
+    fine-tuned model is one of its base's family.
     """
-    name = model.rpartition("/")[2].lower().rpartition("anthropic.")[2]
+    name = model.rpartition("/")[2].lower().rpartition("anthropic.")[2].removeprefix("ft:")
     if name.startswith("claude"):
         name = name.replace(".", "-")
     found = [family for family in FAMILIES if name.startswith(family.prefix)]

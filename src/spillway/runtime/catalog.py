@@ -91,14 +91,11 @@ def price_list() -> PriceList:
     return PriceList(get_snapshot())
 
 
-def known_models(pattern: str | None = None) -> list[KnownModel]:
+def known_models(pattern: str = "*") -> list[KnownModel]:
     """Return the published models whose name, or `provider/name`, matches a shell pattern or contains it.
 
-    Args:
-        pattern: upper and lower case are the same; None: all of the own providers'.
+    Upper and lower case are the same. The own providers' models come first.
     """
-    if pattern is None:
-        return [known for known in price_list().all() if known.provider in OWN_PROVIDERS]
     wanted = pattern.lower()
     if not any(sign in wanted for sign in "*?["):
         wanted = f"*{wanted}*"
@@ -108,10 +105,10 @@ def known_models(pattern: str | None = None) -> list[KnownModel]:
 def nearest_models(pattern: str, count: int = 3) -> list[str]:
     """Return the names of known models that resemble a pattern most."""
     wanted = "".join(sign for sign in pattern.lower() if sign not in "*?[]")
-    names = {known.model for known in price_list().all()}
-    own = {known.model for known in price_list().all() if known.provider in OWN_PROVIDERS}
-    near = difflib.get_close_matches(wanted, sorted(own), n=count, cutoff=0.6)
-    return near or difflib.get_close_matches(wanted, sorted(names), n=count, cutoff=0.0)
+    every = list(price_list().all())
+    own = sorted({known.model for known in every if known.provider in OWN_PROVIDERS})
+    near = difflib.get_close_matches(wanted, own, n=count, cutoff=0.6)
+    return near or difflib.get_close_matches(wanted, sorted({known.model for known in every}), n=count, cutoff=0.0)
 
 
 def _names(known: KnownModel) -> Sequence[str]:
