@@ -42,8 +42,8 @@ def command(pattern: str | None, *, as_json: bool) -> None:
 
     PATTERN is a part of a name or a shell pattern; capitals do not matter. Models of the providers that have a runtime
     are listed, those of others when none of these match or when the pattern is a `provider/name`. What costs more
-    beyond an input size, or from a date on, stands on a line of its own; so do services and media when at most five
-    models match.
+    beyond an input size, or from a date on, stands on a line of its own; so do services and media of a model that is
+    named in full, or when at most five match.
     """
     from spillway.core.clock import wall_now
     from spillway.core.errors import ConfigError
@@ -62,13 +62,13 @@ def command(pattern: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json([model_shape(known, now) for known in found])
         return
-    print_table(_HEADINGS, list(_rows(found, now)), dense=True)
+    print_table(_HEADINGS, list(_rows(found, now, (pattern or "").lower())), dense=True)
     click.echo(f"\n{_LEGEND}")
     if others := len(matching) - len(found):
         say("note", f"{others:,} more at providers that LiteLLM reaches, see: spillway models '*/{pattern or '*'}'")
 
 
-def _rows(found: Sequence[KnownModel], now: datetime) -> Iterator[tuple[str, ...]]:
+def _rows(found: Sequence[KnownModel], now: datetime, asked: str) -> Iterator[tuple[str, ...]]:
     provider = None
     for known in found:
         if known.provider != provider:
@@ -82,18 +82,19 @@ def _rows(found: Sequence[KnownModel], now: datetime) -> Iterator[tuple[str, ...
             _modes(known),
             *_prices(entry.base),
         )
-        in_full = len(found) <= _TOLD_IN_FULL
+        named = asked in {known.model.lower(), f"{provider}/{known.model}".lower()}
+        in_full = named or len(found) <= _TOLD_IN_FULL
         for label, rates in _further(known.prices, entry, now, in_full=in_full):
             yield (f"  {label}", "", "", "", *_prices(rates))
 
 
 def _further(prices: PriceTable, entry: PriceEntry, now: datetime, *, in_full: bool) -> Iterator[tuple[str, Rates]]:
     """Yield what else the model may cost, each with a label."""
-    from spillway.runtime.catalog_shape import changes
+    from spillway.runtime.catalog_shape import changes_of
 
     yield from _sizes(entry)
-    for later in changes(prices, now):
-        since = f"from {later.since:%Y-%m-%d}" if later.since is not None else "at hours"
+    for at, daily, later in changes_of(prices, now):
+        since = f"from {at:%H:%M} UTC" if daily else f"from {at:%Y-%m-%d}"
         yield since, later.base
         yield from _sizes(later, f"{since}, ")
     if not in_full:

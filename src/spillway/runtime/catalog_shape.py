@@ -17,6 +17,7 @@ def model_shape(known: KnownModel, now: datetime) -> dict[str, Any]:
     Prices are in USD per million tokens, of requests and searches in USD each; a class that is absent is priced as the
     class it is part of, and what is not known is None or an empty list.
     """
+    changes = changes_of(known.prices, now)
     return {
         "provider": known.provider,
         "model": known.model,
@@ -29,25 +30,20 @@ def model_shape(known: KnownModel, now: datetime) -> dict[str, Any]:
         "deprecated": known.deprecated,
         "prices": _held(known.prices.entry_at(now)),
         "services": {name: _held(own.entry_at(now)) for name, own in known.prices.services.items()},
-        "changes": [
-            {
-                "from": None if entry.since is None else entry.since.isoformat(),
-                "daily_utc": None if entry.daily is None else [clock.isoformat() for clock in entry.daily],
-                **_held(entry),
-            }
-            for entry in changes(known.prices, now)
-        ],
+        "changes": [{"from": at.isoformat(), "daily": daily, **_held(entry)} for at, daily, entry in changes],
     }
 
 
-def changes(prices: PriceTable, now: datetime) -> list[PriceEntry]:
-    """Return the prices that will hold later, or hold now and then at other hours of the day."""
-    held = prices.entry_at(now)
-    return [
-        entry
-        for entry in prices.entries
-        if entry is not held and ((entry.since is not None and entry.since > now) or entry.daily is not None)
-    ]
+def changes_of(prices: PriceTable, now: datetime) -> list[tuple[datetime, bool, PriceEntry]]:
+    """Return the prices that will hold later, each with the instant it first does and whether that returns daily."""
+    told = [prices.entry_at(now)]
+    found = []
+    for edge in sorted({edge for entry in prices.entries for edge in entry.edges(now) if edge > now}):
+        entry = prices.entry_at(edge)
+        if not any(entry is each for each in told):
+            told.append(entry)
+            found.append((edge, edge not in {each.since for each in prices.entries}, entry))
+    return found
 
 
 def _held(entry: PriceEntry) -> dict[str, Any]:
