@@ -73,7 +73,7 @@ async def error_of(call: Callable[[], Awaitable[object]]) -> InferenceError:
 
 
 async def nap(seconds: float) -> None:
-    """Wait in short pieces, so that however busy the machine is, what happens meanwhile has turns of the loop to happen."""
+    """Wait in short pieces: on a busy machine too, what happens meanwhile has turns of the loop to happen in."""
     for _ in range(round(seconds / _PIECE_S)):
         await sleep(_PIECE_S)
 
