@@ -25,7 +25,7 @@ from spillway.providers.anthropic.shapes import (
     arguments_of,
     call_of,
 )
-from spillway.providers.anthropic.usage import FINISHES, WireUsage, about_end, about_usage, inclusive, newer
+from spillway.providers.anthropic.usage import FINISHES, WireUsage, about_end, add_usage, inclusive, newer
 from spillway.providers.anthropic.wire import Refuse
 from spillway.providers.reading import UNREADABLE, is_set, reread
 from spillway.remote.sse import RawEvent
@@ -214,7 +214,8 @@ class MessageStream:
         if delta.stop_reason is not None and self._stop_reason is None:
             self._stop_reason = delta.stop_reason
             finish = FINISHES.get(delta.stop_reason, FinishReason.STOP)
-            about = about_end(self._model, delta.stop_reason, **{name: self._about.get(name) for name in OF_MESSAGE})
+            about = about_end(self._model, delta.stop_reason)
+            about.update({name: self._about[name] for name in OF_MESSAGE if name in self._about})
             out.append(TokenChunk(finish_reason=finish, about=about, extra=self._order.told()))
 
     def _note(self, told: Message | RareEvent | EndDelta) -> None:
@@ -228,7 +229,7 @@ class MessageStream:
             raise ServerError("the stream ended without a stop_reason", reason="schema")
         self.finished = True
         if self._usage is not None:
-            out.append(TokenChunk(usage=inclusive(self._usage), about=about_usage(self._usage)))
+            out.append(TokenChunk(usage=inclusive(self._usage), about=add_usage({}, self._usage) or None))
 
 
 def _read(data: bytes) -> RareEvent:

@@ -24,8 +24,6 @@ FINISHES = {
 }
 """Our finish reasons; an unknown stop reason is `stop`, and its own name stands in `about`."""
 
-_OF_USAGE = ("service_tier", "speed", "inference_geo", "iterations")
-
 
 class Written(msgspec.Struct, gc=False):
     """Tokens written to the cache, by how long they are kept."""
@@ -97,18 +95,24 @@ def _sum(one: Usage, other: Usage) -> Usage:
     return Usage(**{name: getattr(one, name) + getattr(other, name) for name in one.__struct_fields__})
 
 
-def about_end(model: str | None, stop_reason: str, **more: Any) -> dict[str, Any]:
-    """Return what is known of an answer at its end: its model, why it ended, and what of `more` says anything."""
-    about: dict[str, Any] = {} if model is None else {"model": model}
-    about["native_finish_reason"] = stop_reason
-    about.update({name: value for name, value in more.items() if value is not None})
-    return about
+def about_end(model: str | None, stop_reason: str) -> dict[str, Any]:
+    """Return what is known of every answer at its end: its model, and the provider's own word for why it ended."""
+    if model is None:
+        return {"native_finish_reason": stop_reason}
+    return {"model": model, "native_finish_reason": stop_reason}
 
 
-def about_usage(usage: WireUsage) -> dict[str, Any] | None:
-    """Return what `usage` tells beside tokens: how it was served, and what the provider's own tools were used for."""
-    about = {name: value for name in _OF_USAGE if (value := getattr(usage, name)) is not None}
+def add_usage(about: dict[str, Any], usage: WireUsage) -> dict[str, Any]:
+    """Add what `usage` tells beside tokens: how it was served, and what the provider's own tools were used for."""
+    if usage.service_tier is not None:
+        about["service_tier"] = usage.service_tier
+    if usage.speed is not None:
+        about["speed"] = usage.speed
+    if usage.inference_geo is not None:
+        about["inference_geo"] = usage.inference_geo
+    if usage.iterations is not None:
+        about["iterations"] = usage.iterations
     used = usage.server_tool_use
     if isinstance(used, dict) and any(used.values()):
         about["server_tool_use"] = used
-    return about or None
+    return about

@@ -15,7 +15,7 @@ from spillway.core.reply import FinishReason, TokenChunk
 from spillway.providers.anthropic.echo import TOOL, BlockOrder
 from spillway.providers.anthropic.rare import citations_of, decoded, told_as_it_came
 from spillway.providers.anthropic.shapes import OF_MESSAGE, Content, Message, arguments_of, call_of
-from spillway.providers.anthropic.usage import FINISHES, about_end, about_usage, inclusive
+from spillway.providers.anthropic.usage import FINISHES, about_end, add_usage, inclusive
 from spillway.providers.reading import ABSENT, UNREADABLE, Count, count, is_set, unreadable
 
 Refuse = Callable[[bytes], InferenceError]
@@ -46,28 +46,30 @@ def decode_message(body: bytes, refuse: Refuse) -> tuple[list[TokenChunk], str]:
         raise refuse(body)
     if whole.content is None or whole.stop_reason is None:
         raise ServerError("the answer has no content or no stop_reason", reason="schema")
-    content = whole.content
-    order = BlockOrder()
-    if len(content) == 1 and content[0].type == "text" and content[0].text and not is_set(content[0].citations):
-        chunks = [TokenChunk(text_delta=content[0].text)]
-    else:
-        chunks = _chunks_of(content, body, order)
-    about = about_end(whole.model, whole.stop_reason, **{name: getattr(whole, name) for name in OF_MESSAGE})
+    about = about_end(whole.model, whole.stop_reason)
+    if whole.stop_sequence is not None or whole.stop_details is not None or whole.container is not None:
+        about.update({name: value for name in OF_MESSAGE[:3] if (value := getattr(whole, name)) is not None})
+    if whole.context_management is not None or whole.input_transformations is not None:
+        about.update({name: value for name in OF_MESSAGE[3:] if (value := getattr(whole, name)) is not None})
     usage = whole.usage
     if usage is not None:
-        about.update(about_usage(usage) or ())
-    told = order.told()
-    text = chunks.pop().text_delta if len(chunks) == 1 and chunks[0].text_delta and told is None else ""
-    chunks.append(
-        TokenChunk(
-            text_delta=text,
-            usage=None if usage is None else inclusive(usage),
-            finish_reason=FINISHES.get(whole.stop_reason, FinishReason.STOP),
-            about=about,
-            extra=told,
-        )
+        add_usage(about, usage)
+    content, text, told = whole.content, "", None
+    chunks: list[TokenChunk] = []
+    if len(content) == 1 and content[0].type == "text" and not is_set(content[0].citations):
+        text = content[0].text or ""
+    else:
+        order = BlockOrder()
+        chunks = _chunks_of(content, body, order)
+        told = order.told()
+    end = TokenChunk(
+        text_delta=text,
+        usage=None if usage is None else inclusive(usage),
+        finish_reason=FINISHES.get(whole.stop_reason, FinishReason.STOP),
+        about=about,
+        extra=told,
     )
-    return chunks, whole.id or ""
+    return [*chunks, end], whole.id or ""
 
 
 def _chunks_of(content: Sequence[Content], body: bytes, order: BlockOrder) -> list[TokenChunk]:
