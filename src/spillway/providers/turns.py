@@ -128,7 +128,7 @@ def read_turns(
             blocks = [_result(message, content, names, index, losses, marks=marks)]
         else:
             blocks = list(read_parts(content, where, losses, marks=marks, optional=role == "assistant"))
-        if role == "assistant" and len(message) > 2:
+        if role == "assistant" and (len(message) > 2 or "content" not in message):
             blocks = _said(message, blocks, names, index, losses, arrange)
         if "cache_control" in message:
             _mark(blocks, message["cache_control"], f"messages[{index}].cache_control", losses, marks=marks)

@@ -173,3 +173,9 @@ def test_a_pause_is_sent_back_with_what_was_begun():
     assert paused.about["native_finish_reason"] == "pause_turn"
     sent = body(*USER, paused.message())
     assert sent["messages"][-1] == {"role": "assistant", "content": [{"type": "text", "text": "I look. "}, SEARCH]}
+
+
+def test_a_message_of_calls_alone_needs_no_content():
+    """Its calls were dropped without a word when `content` was absent, not null."""
+    sent = body(*USER, {"role": "assistant", "tool_calls": [CALL]}, said("tool", "42", tool_call_id="toolu_1"))
+    assert [message["content"][0]["type"] for message in sent["messages"][1:]] == ["tool_use", "tool_result"]
