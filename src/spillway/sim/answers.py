@@ -35,8 +35,9 @@ class Call(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the model says.
 
-    `finish` is `stop`, `length`, `stop_sequence` or `tool`. With a `call` the pieces are fragments of its arguments.
-    Invariant: `output_tokens == len(thought) + len(pieces)`, plus one for the name of a call.
+    `finish` is `stop`, `length`, `stop_sequence` or `tool`. With a `call` the pieces are fragments of its arguments;
+    `more` are the calls beside it.
+    Invariant: `output_tokens == len(thought) + len(pieces)`, plus one for the name of a call, and the same for `more`.
     """
 
     digest: bytes
@@ -47,6 +48,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     stop_sequence: str | None
     input_tokens: int
     output_tokens: int
+    more: tuple[Call, ...] = ()
 
     @property
     def text(self) -> str:
@@ -62,19 +64,20 @@ def compose(seed: int, ask: Ask) -> Answer:
     """
     digest = hashlib.blake2b(ask.fingerprint, key=str(seed).encode()[:64], digest_size=16).digest()
     thought = _words(digest + b"thought", 4 + digest[1] % 8) if ask.thinking else ()
-    tool = _called(ask)
-    if tool is not None:
-        arguments = msgspec.json.encode(example(tool.schema, _stream(digest)))
-        fragments = _fragments(arguments.decode())
+    tools = _called(ask)
+    if tools:
+        calls = [Call(tool.name, _arguments(tool, digest, at)) for at, tool in enumerate(tools)]
+        fragments = [fragments_of(call) for call in calls]
         return Answer(
             digest=digest,
             thought=thought,
-            pieces=fragments,
-            call=Call(tool.name, arguments),
+            pieces=fragments[0],
+            call=calls[0],
             finish="tool",
             stop_sequence=None,
             input_tokens=ask.input_tokens,
-            output_tokens=len(thought) + len(fragments) + 1,
+            output_tokens=len(thought) + sum(len(each) + 1 for each in fragments),
+            more=tuple(calls[1:]),
         )
     if ask.json_schema is not None:
         pieces = _fragments(msgspec.json.encode(example(ask.json_schema, _stream(digest))).decode())
@@ -107,14 +110,25 @@ def _cut(ask: Ask, digest: bytes, thought: tuple[str, ...], pieces: tuple[str, .
     )
 
 
-def _called(ask: Ask) -> Tool | None:
+def fragments_of(call: Call) -> tuple[str, ...]:
+    """Return the arguments of a call in the pieces of a stream."""
+    return _fragments(call.arguments.decode())
+
+
+def _arguments(tool: Tool, digest: bytes, at: int) -> bytes:
+    entropy = _stream(digest + bytes([at]) if at else digest)
+    return msgspec.json.encode(example(tool.schema, entropy))
+
+
+def _called(ask: Ask) -> list[Tool]:
     if not ask.tools:
-        return None
+        return []
     if ask.forced_tool is not None:
-        return next((tool for tool in ask.tools if tool.name == ask.forced_tool), ask.tools[0])
+        return [next((tool for tool in ask.tools if tool.name == ask.forced_tool), ask.tools[0])]
     if ask.after_tool:
-        return None
-    return next((tool for tool in ask.tools if f"call {tool.name}" in ask.last_user), None)
+        return []
+    called = [tool for tool in ask.tools if f"call {tool.name}" in ask.last_user]
+    return called if ask.parallel else called[:1]
 
 
 def _length(last_user: str, digest: bytes) -> int:

@@ -39,7 +39,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One question to a model.
 
     `fingerprint` covers everything that decides the answer (model, messages, tools, sampling) and nothing that does not
-    (streaming, output limits), so that a limit cuts an answer instead of changing it.
+    (streaming, output limits), so that a limit cuts an answer instead of changing it. With `parallel` every tool that
+    the last user text calls is called, else the first.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[Tool, ...] = ()
     forced_tool: str | None = None
     forced_by_name: bool = False
+    parallel: bool = False
     json_schema: Mapping[str, Any] | None = None
     thinking: bool = False
 
