@@ -380,7 +380,8 @@ def test_reasoning_and_refusal_of_a_stream():
         "[DONE]",
     )
     tokens = built(out)
-    assert (tokens.reasoning, tokens.text, tokens.finish_reason) == ("hmso", "no", FinishReason.CONTENT_FILTER)
+    assert (tokens.reasoning, tokens.text, tokens.refusal) == ("hmso", "", "no")
+    assert tokens.finish_reason is FinishReason.CONTENT_FILTER
 
 
 def test_cumulative_usage_in_every_chunk_is_counted_once():
