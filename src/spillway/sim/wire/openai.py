@@ -15,7 +15,16 @@ from spillway.sim.wire.dialect import Refusal, Route, StreamPlan, Trouble, beare
 from spillway.sim.wire.openai_words import call_id, logprob, sound
 
 DONE = b"data: [DONE]\n\n"
-_MODERATION = {"input": {"flagged": False}, "output": {"flagged": False}}
+_HARMLESS = {
+    "type": "moderation_result",
+    "model": "omni-moderation-simulated",
+    "flagged": False,
+    "categories": {"violence": False},
+    "category_scores": {"violence": 0.25},
+    "category_applied_input_types": {"violence": ["text"]},
+}
+_RESULTS = {"type": "moderation_results", "model": "omni-moderation-simulated", "results": [_HARMLESS]}
+_MODERATION = {"input": _RESULTS, "output": _RESULTS}
 
 
 class OpenAiDialect:
