@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from spillway.sim.answers import Answer, Call, fragments_of
+from spillway.sim.answers import Answer, Call
 from spillway.sim.wire.anthropic_ask import AnthropicAsk
 from spillway.sim.wire.anthropic_content import FOUND, REDACTED
 from spillway.sim.wire.anthropic_seals import seal
@@ -43,8 +43,7 @@ def parts_of(ask: AnthropicAsk, answer: Answer) -> list[Part]:
     if ask.searches and not paused:
         parts.append(_finds(answer))
     if answer.call is not None:
-        calls = (answer.call, *answer.more)
-        parts += [_call(call, f"toolu_{answer.digest.hex()[:22]}{at:02x}") for at, call in enumerate(calls)]
+        parts += [_call(call, f"toolu_{answer.digest.hex()[:22]}{at:02x}") for at, call in enumerate(answer.calls)]
     else:
         cited = [] if paused or answer.finish == "length" else list(_citations(ask, answer))
         parts += _texts(answer.pieces, cited)
@@ -108,7 +107,7 @@ def _call(call: Call, call_id: str) -> Part:
     return Part(
         {**block, "input": msgspec.Raw(call.arguments)},
         {**block, "input": {}},
-        [{"type": "input_json_delta", "partial_json": piece} for piece in fragments_of(call)],
+        [{"type": "input_json_delta", "partial_json": piece} for piece in call.pieces],
     )
 
 
