@@ -165,11 +165,7 @@ class WireRunner:
             status = response.status
             if status >= 300:
                 raise await self._refusal(status, response, lease)
-            request_id = ""
-            for name in wire.id_headers:
-                request_id = received.get(name, "")
-                if request_id:
-                    break
+            request_id = _first_of(wire.id_headers, received)
             kind = received.get("content-type", "")
             if stream and "text/event-stream" in kind.lower():
                 opened = wire.open_stream()
@@ -299,3 +295,11 @@ class WireRunner:
 
     def __repr__(self) -> str:
         return f"<WireRunner {self.runtime_kind} {self._session!r}>"
+
+
+def _first_of(names: tuple[str, ...], headers: Mapping[str, str]) -> str:
+    for name in names:
+        found = headers.get(name, "")
+        if found:
+            return found
+    return ""

@@ -390,7 +390,10 @@ def test_a_stream_is_complete_where_its_bytes_end_after_a_finish_reason():
         },
         {"candidates": [{"content": {"parts": [{"text": "h"}]}, "finishReason": "STOP"}]},
         {"candidates": [{"content": {"parts": [{"text": "i"}]}, "finishReason": "STOP"}]},
-        {"candidates": [{"content": {"parts": [{"text": ""}]}}], "usageMetadata": WHOLE["usageMetadata"]},
+        {
+            "candidates": [{"content": {"parts": [{"text": "", "thoughtSignature": "x"}]}}],
+            "usageMetadata": WHOLE["usageMetadata"],
+        },
         {"usageMetadata": WHOLE["usageMetadata"]},
     )
     assert not any(chunk.usage or chunk.finish_reason for chunk in out)

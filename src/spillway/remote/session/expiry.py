@@ -33,7 +33,7 @@ class Token(Secret):
 
 
 class Windows(msgspec.Struct, frozen=True):
-    """From when on a generation is to be replaced (`early_at`), and from when on it is not used any more (`late_at`)."""
+    """From when on a generation is to be replaced (`early_at`), and from when on it is used no more (`late_at`)."""
 
     early_at: float = math.inf
     late_at: float = math.inf
