@@ -7,7 +7,8 @@ stays on the loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import importlib
+from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as TooLate
 from datetime import UTC
 from typing import Any
@@ -19,6 +20,7 @@ from spillway.providers.gemini.token_exchange import TIMEOUT_S, Answer, Grant, T
 from spillway.remote.classify import one_line
 from spillway.remote.http import HttpRequest
 
+_AWS = "urn:ietf:params:aws:token-type:aws4_request"
 _SHOWN = 200
 
 
@@ -77,15 +79,17 @@ async def fetch(info: Mapping[str, Any], scope: str, exchange: TokenExchange, pl
 
 
 def _refreshed(info: Mapping[str, Any], scope: str, door: _Door, place: str) -> tuple[Masked, float]:
+    kind = str(info.get("type"))
     try:
-        import google.auth  # noqa: PLC0415 # the extra
+        make = _maker(kind, info)
     except ImportError:
-        kind = one_line(str(info.get("type")), 40)
         raise ConfigError(
-            f"{place}: a credential of type {kind} needs the extra vertex: pip install 'spillway[vertex]'"
+            f"{place}: a credential of type {one_line(kind, 40)} needs the extra vertex: pip install 'spillway[vertex]'"
         ) from None
+    if make is None:
+        raise ConfigError(f"{place}: no access token: there are no credentials of type {one_line(kind, 40)}")
     try:
-        found, _ = google.auth.load_credentials_from_dict({**info}, scopes=[scope])  # type: ignore[no-untyped-call]
+        found = make({**info}, scopes=[scope])
         found.refresh(door)
     except ConfigError:
         raise
@@ -94,3 +98,23 @@ def _refreshed(info: Mapping[str, Any], scope: str, door: _Door, place: str) -> 
     ends = found.expiry
     lasts_s = float("inf") if ends is None else (ends.replace(tzinfo=UTC) - wall_now()).total_seconds()
     return Masked(found.token), lasts_s
+
+
+def _maker(kind: str, info: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """Return what makes credentials of a type, None for one that is unknown; ImportError without google-auth."""
+    module = importlib.import_module
+    made: Callable[..., Any] | None = None
+    if kind == "impersonated_service_account":
+        credentials = module("google.auth.impersonated_credentials").Credentials
+        made = credentials.from_impersonated_service_account_info
+    elif kind == "external_account_authorized_user":
+        made = module("google.auth.external_account_authorized_user").Credentials.from_info
+    elif kind == "external_account":
+        source = info.get("credential_source")
+        if info.get("subject_token_type") == _AWS:
+            made = module("google.auth.aws").Credentials.from_info
+        elif isinstance(source, Mapping) and "executable" in source:
+            made = module("google.auth.pluggable").Credentials.from_info
+        else:
+            made = module("google.auth.identity_pool").Credentials.from_info
+    return made

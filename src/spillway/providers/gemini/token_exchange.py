@@ -119,7 +119,7 @@ class TokenExchange:
 
     def _grant(self, answer: Answer) -> Grant:
         received_at = asyncio.get_running_loop().time()
-        said = decode_object(answer.body)
+        said = decode_object(answer.body.encode())
         token = said.get("access_token")
         now = self._wall()
         dated = parse_http_date(answer.headers.get("date") or "", now)
