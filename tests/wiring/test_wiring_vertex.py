@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -91,6 +92,17 @@ async def test_an_issuer_that_is_down_costs_nothing_while_there_is_a_token_and_i
             sim.tokens.outage = None
             await asyncio.sleep(1.1)
             assert (await cluster.generate(MODEL, "hi")).text
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+async def test_an_issuer_whose_clock_is_another_one_is_believed(tmp_path, pem, minutes):
+    skewed = datetime.now(UTC) + timedelta(minutes=minutes)
+    async with Simulator(SimConfig(seed=3), wall=lambda: skewed) as sim:
+        path = key_file(tmp_path / "sa.json", pem, f"{sim.url}/token")
+        async with vertex(sim.url, credentials=SecretRef(from_file=str(path))) as cluster:
+            for _ in range(3):
+                assert (await cluster.generate(MODEL, "hi")).attempts == 1
+        assert sim.tokens.issued == 1
 
 
 async def test_the_key_may_come_from_the_environment_or_a_command(tmp_path, pem):

@@ -45,7 +45,7 @@ def compose(seed: int, ask: GeminiAsk) -> GeminiAnswer:
         for at in range(1, ask.candidates)
     ]
     output += sum(one.output_tokens for one in others)
-    fields = msgspec.structs.asdict(first) | {"output_tokens": output}
+    fields: dict[str, Any] = {**msgspec.structs.asdict(first), "output_tokens": output}
     return GeminiAnswer(**fields, more_calls=tuple(calls), others=tuple(others))
 
 
