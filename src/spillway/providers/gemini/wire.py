@@ -168,25 +168,29 @@ class ResponseStream:
         if response.model_version is not None:
             self._model = response.model_version
         for candidate in candidates:
-            choice = candidate.index or 0
+            choice = candidate.index
             if choice:
                 self._state(choice)
+            else:
+                choice = 0
             content = candidate.content
             if content is not None and content.parts:
                 for part in content.parts:
                     text = part.text
                     if not text:
                         self._take_other(part, candidate, data, out)
-                        continue
-                    if part.thought:
+                    elif part.thought:
                         out.append(TokenChunk(reasoning_delta=text, choice=choice))
                     else:
                         out.append(TokenChunk(text_delta=text, choice=choice))
-                    if part.thought_signature is not None:
+                    if part.thought_signature is not None and text:
                         out.append(TokenChunk(extra=signed(part.thought_signature), choice=choice))
             if candidate.finish_reason is not None:
                 self._take_finish(candidate)
-            if _says_more(candidate):
+                self._take_more(candidate, out)
+            elif not (
+                candidate.logprobs_result is candidate.grounding_metadata is candidate.citation_metadata is ABSENT
+            ):
                 self._take_more(candidate, out)
 
     def end(self, residue: bytes, unended: Sequence[RawEvent], out: list[TokenChunk]) -> None:
@@ -317,19 +321,6 @@ class ResponseStream:
             told = logprobs(candidate.logprobs_result)
             if told is not None:
                 out.append(TokenChunk(logprobs=told, choice=choice))
-
-
-def _says_more(candidate: Candidate) -> bool:
-    return (
-        candidate.logprobs_result is not ABSENT
-        or candidate.grounding_metadata is not ABSENT
-        or candidate.citation_metadata is not ABSENT
-        or candidate.url_context_metadata is not ABSENT
-        or candidate.safety_ratings is not ABSENT
-        or candidate.avg_logprobs is not ABSENT
-        or candidate.finish_message is not ABSENT
-        or candidate.continuation_token is not ABSENT
-    )
 
 
 def _native(part: Part, candidate: Candidate, data: bytes) -> dict[str, Any] | None:
