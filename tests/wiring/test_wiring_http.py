@@ -3,6 +3,7 @@
 import json
 import socket
 import ssl
+import sys
 
 import pytest
 import trustme
@@ -186,8 +187,8 @@ async def test_the_protocol_is_what_tls_negotiates_with_http2_and_http_1_1_witho
         assert received.startswith(b"PRI * HTTP/2.0\r\n" if http2 else b"POST /v1/chat/completions HTTP/1.1\r\n")
 
 
-@pytest.mark.option("gemini.credentials")
-async def test_a_key_file_of_vertex_says_what_it_needs():
+async def test_a_key_file_of_vertex_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.auth.crypt", None)
     config = GeminiConfig(variant="vertex", project="p", region="eu", credentials=Secret("{}"))
     with pytest.raises(spillway.ConfigError, match="vertex"):
         await cluster_of(config, runtime="gemini").start()

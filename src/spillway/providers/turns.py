@@ -75,15 +75,16 @@ to read, from the message."""
 
 
 class Turn(msgspec.Struct):
-    """What one side said before the other spoke; never empty.
+    """What one side said before the other spoke; never empty, but for what `own` holds.
 
     Attributes:
-        extra_content: an assistant message's field of that name: signatures of the text, by provider.
+        own: the assistant's messages that have fields which only their runtime reads: where the blocks of such a
+            message begin, where they end, and the message.
     """
 
     side: Literal["user", "assistant"]
     blocks: list[Block]
-    extra_content: Mapping[str, Any] | None = None
+    own: list[tuple[int, int, Message]] = []
 
 
 class Conversation(msgspec.Struct):
@@ -94,7 +95,12 @@ class Conversation(msgspec.Struct):
 
 
 def read_turns(
-    messages: Sequence[Message], losses: Losses, *, marks: bool = False, arrange: Arrange | None = None
+    messages: Sequence[Message],
+    losses: Losses,
+    *,
+    marks: bool = False,
+    arrange: Arrange | None = None,
+    own: frozenset[str] = frozenset(),
 ) -> Conversation:
     """Sort messages into instructions and alternating turns; texts without a character are left out.
 
@@ -102,6 +108,7 @@ def read_turns(
         losses: what of the messages can't be carried goes there.
         marks: whether a message, a part or a call may carry `cache_control`.
         arrange: orders the blocks of an assistant message; without it thinking, content and calls follow each other.
+        own: fields of the assistant's messages that the runtime reads by itself; see `Turn.own`.
 
     Raises:
         BadRequest: a message is malformed, or holds what the runtime can't take; it names the place.
@@ -118,7 +125,7 @@ def read_turns(
         if keys is None:
             raise unsupported(f"messages[{index}].role", runtime, f"the {runtime} runtime has no role {role!r}")
         if not message.keys() <= keys:
-            _check_keys(message, keys, index, losses)
+            _check_keys(message, keys | own if role == "assistant" else keys, index, losses)
         content = message.get("content")
         where = f"messages[{index}].content"
         blocks: list[Block]
@@ -129,21 +136,22 @@ def read_turns(
         else:
             blocks = list(read_parts(content, where, losses, marks=marks, optional=role == "assistant"))
         if role == "assistant" and (len(message) > 2 or "content" not in message):
-            blocks = _said(message, blocks, names, index, losses, arrange)
+            blocks = _said(message, blocks, names, index, losses, arrange, own)
         if "cache_control" in message:
             _mark(blocks, message["cache_control"], f"messages[{index}].cache_control", losses, marks=marks)
         if role in {"system", "developer"}:
             system += _only_texts(blocks, where, runtime)
             continue
-        if not blocks:
+        has_own = role == "assistant" and any(message.get(name) for name in own)
+        if not blocks and not has_own:
             continue
         side: Literal["user", "assistant"] = "assistant" if role == "assistant" else "user"
-        if turns and turns[-1].side == side:
-            turns[-1].blocks += blocks
-        else:
-            turns.append(Turn(side, blocks))
-        if role == "assistant" and message.get("extra_content"):
-            turns[-1].extra_content = message["extra_content"]
+        if not turns or turns[-1].side != side:
+            turns.append(Turn(side, []))
+        turn = turns[-1]
+        turn.blocks += blocks
+        if has_own:
+            turn.own.append((len(turn.blocks) - len(blocks), len(turn.blocks), message))
     if not turns:
         raise BadRequest("messages: no message says anything", provider=runtime)
     return Conversation(system, turns)
@@ -190,6 +198,7 @@ def _said(
     index: int,
     losses: Losses,
     arrange: Arrange | None,
+    own: frozenset[str],
 ) -> list[Block]:
     """Return what an assistant message says, in the order of `arrange`, else thinking, content, refusal and calls."""
     where = f"messages[{index}]"
@@ -209,7 +218,7 @@ def _said(
                 losses.note(f"{where}.{key}", "reasoning goes back only with the signature of its provider")
                 break
     for key in ("annotations", "audio", "server_blocks"):
-        if message.get(key) and (arrange is None or key == "audio"):
+        if message.get(key) and key not in own and (arrange is None or key == "audio"):
             losses.note(f"{where}.{key}", f"the {losses.runtime} runtime can't carry it")
     if arrange is not None:
         return arrange(message, Said(thoughts, content, calls), where, losses)
