@@ -2,12 +2,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo check check-long browser bench format api lock clean
+.PHONY: demo check check-long tools bench format api lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/spillway demo
 
-check: $(VENV)/.dev browser
+check: $(VENV)/.dev tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -15,12 +15,13 @@ check: $(VENV)/.dev browser
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2
 
-# The report is tested in a real browser.
-browser:
-	@command -v chromium >/dev/null || (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium) >/dev/null
+# The report is tested in a real browser, the order of writes by the system calls.
+tools:
+	@for tool in chromium strace; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	[ -z "$$missing" ] || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; } >/dev/null
 
-check-long: $(VENV)/.dev browser
-	SPILLWAY_LONG=1 $(BIN)/pytest -m long --timeout 1800
+check-long: $(VENV)/.dev tools
+	SPILLWAY_LONG=1 $(BIN)/pytest -m "long or not long" --timeout 3600
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
@@ -34,7 +35,7 @@ api: $(VENV)/.dev
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml -o requirements/run.lock
-	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml requirements/dev.in -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra http2 pyproject.toml requirements/dev.in -o requirements/dev.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
