@@ -40,7 +40,8 @@ _PARTS = frozenset(
 class GeminiAsk(Ask, frozen=True, kw_only=True):
     """A question in Gemini's words.
 
-    `calls` are the functions that the rules have it call; `alternatives` how many tokens stand beside each where they are asked for, `image`, `code` and `search` what else the answer is to hold.
+    `calls` are the functions that the rules have it call, `alternatives` how many tokens stand beside each where log
+    probabilities are asked for; `image`, `code` and `search` what else the answer is to hold.
     """
 
     dialect: str
