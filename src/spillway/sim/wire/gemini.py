@@ -14,7 +14,6 @@ from spillway.sim.limits import Verdict
 from spillway.sim.prices import PRICES
 from spillway.sim.wire import gemini_answer, gemini_ask, gemini_embed, gemini_errors
 from spillway.sim.wire.dialect import EVENT_STREAM, JSON, Refusal, Route, StreamPlan, Trouble, bearer, json_bytes
-from spillway.sim.wire.gemini_answer import GeminiAnswer
 from spillway.sim.wire.gemini_ask import GeminiAsk
 
 
@@ -37,9 +36,9 @@ class GeminiDialect:
 
     def unary(self, ask: Ask, answer: Answer) -> bytes:
         """Write a whole response."""
-        mine, said = _own(ask, answer)
+        mine = _mine(ask)
         candidates = []
-        for index, one in enumerate(gemini_answer.candidates(said)):
+        for index, one in enumerate(answer.all):
             parts = gemini_answer.whole_parts(mine, one)
             tokens = [] if one.call is not None else list(enumerate(one.pieces))
             candidates.append(
@@ -51,10 +50,10 @@ class GeminiDialect:
 
     def stream(self, ask: Ask, answer: Answer) -> StreamPlan:
         """Write a response for each piece; a call comes whole. Without `alt=sse` they make up one JSON array."""
-        mine, said = _own(ask, answer)
+        mine = _mine(ask)
         responses: list[bytes] = []
         last: list[bytes] = []
-        for index, one in enumerate(gemini_answer.candidates(said)):
+        for index, one in enumerate(answer.all):
             at = 0
             for parts, token in gemini_answer.pieces(mine, one):
                 candidate = _candidate(index, parts, None)
@@ -146,10 +145,10 @@ def _finish(answer: Answer) -> str:
     return "MAX_TOKENS" if answer.finish == "length" else "STOP"
 
 
-def _own(ask: Ask, answer: Answer) -> tuple[GeminiAsk, GeminiAnswer]:
-    if not isinstance(ask, GeminiAsk) or not isinstance(answer, GeminiAnswer):
+def _mine(ask: Ask) -> GeminiAsk:
+    if not isinstance(ask, GeminiAsk):
         raise TypeError("not of this dialect")
-    return ask, answer
+    return ask
 
 
 def _candidate(index: int, parts: list[dict[str, Any]], finish: str | None) -> dict[str, Any]:
@@ -161,7 +160,7 @@ def _candidate(index: int, parts: list[dict[str, Any]], finish: str | None) -> d
 
 def _response(ask: Ask, answer: Answer, candidates: list[dict[str, Any]], output_tokens: int) -> dict[str, Any]:
     _, said = _own(ask, answer)
-    thoughts = min(sum(len(one.thought) for one in gemini_answer.candidates(said)), output_tokens)
+    thoughts = min(sum(len(one.thought) for one in said.all), output_tokens)
     usage = {
         "promptTokenCount": answer.input_tokens,
         "candidatesTokenCount": output_tokens - thoughts,
