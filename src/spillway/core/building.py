@@ -101,6 +101,11 @@ class TokensBuilder:
         """Why the first answer ended, None as long as it has not."""
         return self._first.finish_reason
 
+    @property
+    def about(self) -> Mapping[str, Any] | None:
+        """Further fields of the answer as a whole, None as long as none came."""
+        return self._about
+
     def add(self, chunk: TokenChunk) -> None:
         """Take one chunk in."""
         if chunk.usage is not None:

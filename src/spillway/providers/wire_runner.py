@@ -16,6 +16,7 @@ import logging
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from spillway.core.errors import ConfigError, InferenceError, ServerError, Unauthorized
@@ -29,6 +30,7 @@ from spillway.core.secrets import Secret
 from spillway.providers.answers import StreamedAnswer, StreamWire, Vectors, WholeAnswer
 from spillway.providers.encoding import Losses, merged_headers
 from spillway.providers.hiding import hide
+from spillway.providers.reaching import answers
 from spillway.remote.http import HttpClient, HttpRequest, HttpResponse, build_client
 from spillway.remote.session import CredentialProvider, RemoteSessionActor, SessionConfig, SessionSnapshot
 
@@ -42,7 +44,12 @@ ERROR_LIMIT = 256 * 1024
 
 
 class Wire(Protocol):
-    """What is particular to a provider: pure functions of its configuration."""
+    """What is particular to a provider: pure functions of its configuration.
+
+    It may have these, all optional: `about(headers)`, the `about` of a whole answer that its headers tell;
+    `timed_headers(request, left_s)`, more headers by the seconds that are left to the deadline; `alive_url`, which is
+    asked for an answer, without a credential, before a rebuilt session takes the place of the old one.
+    """
 
     @property
     def kind(self) -> str:
@@ -119,6 +126,8 @@ class WireRunner:
         self._rate_limits: LimitsSeen | None = None
         self._lenient = deployment.unsupported == "warn"
         self._warned: set[str] = set()
+        self._about = getattr(wire, "about", None)
+        self._timed_headers = getattr(wire, "timed_headers", None)
         self.runtime_kind = wire.kind
         # Loaded here, because loading takes longer than an attempt may.
         importlib.import_module("spillway.remote.http.aiohttp_client")
@@ -153,8 +162,12 @@ class WireRunner:
             warnings = self._told(losses) if losses.warnings else ()
             lease = session.snapshot.acquire()
             headers: Mapping[str, str] = lease.prepared
-            if request.extra_headers:
-                headers = merged_headers(headers, request.extra_headers, wire.kind, kind=Headers)
+            more = request.extra_headers
+            if self._timed_headers is not None:
+                timed = self._timed_headers(request, batch.deadline - asyncio.get_running_loop().time())
+                more = {**timed, **(more or {})} if timed else more
+            if more:
+                headers = merged_headers(headers, more, wire.kind, kind=Headers)
             response = await lease.client.send(HttpRequest("POST", url, headers, body, batch.on_sent))
             received = response.headers
             limits = wire.limits(received)
@@ -227,6 +240,7 @@ class WireRunner:
 
     async def _bootstrap(self) -> RemoteSessionActor:
         deployment, wire = self._deployment, self._wire
+        alive_url = getattr(wire, "alive_url", None)
 
         def new_client() -> HttpClient:
             return build_client(deployment.timeouts, USER_AGENT, http=deployment.http)
@@ -236,6 +250,7 @@ class WireRunner:
             credentials=self._credentials,
             build_client=new_client,
             prepare=lambda secret: Headers(wire.headers(secret)),
+            verify=partial(answers, alive_url, timeout_s=deployment.timeouts.connect_timeout_s) if alive_url else None,
             deployment=deployment.name,
         )
         try:
@@ -278,15 +293,19 @@ class WireRunner:
     ) -> WholeAnswer:
         wire = self._wire
         body = await response.read()
+        about = None if self._about is None else self._about(response.headers)
+        told = [] if about is None else [TokenChunk(about=about)]
         try:
             if request.inputs is not None:
                 vectors, usage = wire.decode_vectors(body, len(request.inputs))
-                chunks = [] if usage is None else [TokenChunk(usage=usage)]
+                chunks = told if usage is None else [*told, TokenChunk(usage=usage)]
                 return WholeAnswer(chunks, request_id, limits, vectors, warnings=warnings)
             if request.counts:
                 counted = Usage(input_tokens=wire.decode_count(body))
                 return WholeAnswer([TokenChunk(usage=counted)], request_id, limits, raw=body, warnings=warnings)
             chunks, answer_id = wire.decode(body)
+            if told:
+                chunks = [*told, *chunks]
             return WholeAnswer(chunks, request_id or answer_id, limits, raw=body, warnings=warnings)
         except ServerError as error:
             if error.reason in {"malformed", "schema"} and kind and "json" not in kind.lower():

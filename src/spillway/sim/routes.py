@@ -3,7 +3,7 @@
 | path | dialect |
 | --- | --- |
 | /v1/chat/completions, /v1/embeddings, /v1/models | OpenAI; LiteLLM when the key begins with `sk-litellm` |
-| /litellm/v1/… (v1 may be left out) | LiteLLM |
+| /litellm/v1/… (v1 may be left out); /litellm/health/liveliness, without a key | LiteLLM |
 | /openai/deployments/{d}/chat/completions, …/embeddings; /openai/v1/… | Azure |
 | /v1/messages, /v1/messages/count_tokens; /v1/models with `anthropic-version` | Anthropic |
 | /v1beta/models/{m}:generateContent and its kin, /v1beta/models (v1 too) | Gemini |
@@ -56,6 +56,7 @@ _GOOGLE_ACTIONS = {
 }
 
 _openai = re.compile(r"(/litellm)?(?:/v1)?/(chat/completions|embeddings|models)")
+_alive = "/litellm/health/liveliness"
 _azure = re.compile(r"/openai/(?:v1|deployments/([^/]+))/(chat/completions|embeddings|models)")
 _gemini = re.compile(r"/v1(?:beta)?/models/([^/:]+):(\w+)")
 _vertex = re.compile(r"/v1(?:beta1)?/(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/:]+):(\w+)")
@@ -66,6 +67,8 @@ def resolve(path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> 
     match = _openai.fullmatch(path)
     if match is not None:
         return _openai_target(match, headers)
+    if path == _alive:
+        return Target(LITELLM, Route(action="alive"))
     action = _ANTHROPIC_ACTIONS.get(path)
     if action is not None:
         return Target(ANTHROPIC, Route(action=action, variant=headers.get("anthropic-version", "")))

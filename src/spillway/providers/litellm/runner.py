@@ -15,11 +15,14 @@ from spillway.providers.answers import Vectors
 from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.litellm import errors
 from spillway.providers.litellm.config import ENDPOINT, LiteLlmConfig
+from spillway.providers.litellm.errors import RUNTIME
+from spillway.providers.litellm.stream import LiteLlmStream, tidied
 from spillway.providers.openai_limits import limits_seen
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
 
-RUNTIME = "litellm"
+_COST = "x-litellm-response-cost"
+_LONGEST_COST = 64
 
 
 class LiteLlmWire:
@@ -28,6 +31,9 @@ class LiteLlmWire:
     Args:
         config: where, and with which tags.
         model: what is asked for; a `litellm/` before it is left out.
+
+    Attributes:
+        alive_url: answers without a key as long as the proxy runs.
     """
 
     kind = RUNTIME
@@ -39,6 +45,7 @@ class LiteLlmWire:
         root = (config.endpoint or ENDPOINT).rstrip("/")
         self._chat_url = f"{root}/chat/completions"
         self._embeddings_url = f"{root}/embeddings"
+        self.alive_url = f"{root.removesuffix('/v1')}/health/liveliness"
 
     def headers(self, secret: Secret) -> Mapping[str, str]:
         """Return the virtual key and the tags."""
@@ -61,7 +68,8 @@ class LiteLlmWire:
 
     def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
         """Return a whole completion's chunks, and its id."""
-        return openai_chat.decode_chat(body, errors.in_answer)
+        chunks, answer_id = openai_chat.decode_chat(body, errors.in_answer)
+        return [tidied(chunk) for chunk in chunks], answer_id
 
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
         """Return the vectors of an embeddings answer."""
@@ -72,13 +80,25 @@ class LiteLlmWire:
         del body
         raise unsupported("counts", self.kind, "tokens can't be counted there")
 
-    def open_stream(self) -> openai_chat.ChatStream:
+    def open_stream(self) -> LiteLlmStream:
         """Return the state of a new stream."""
-        return openai_chat.ChatStream(errors.in_answer)
+        return LiteLlmStream(openai_chat.ChatStream(errors.in_answer))
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
         """Return what a refusal means."""
         return errors.refusal(status, headers, body)
+
+    def about(self, headers: Mapping[str, str]) -> Mapping[str, str] | None:
+        """Return what the proxy says that a whole answer cost, in USD as it wrote it; None when it does not say."""
+        cost = headers.get(_COST, "").strip()
+        return {"response_cost": cost} if cost and len(cost) <= _LONGEST_COST else None
+
+    def timed_headers(self, request: GenerateRequest, left_s: float) -> Mapping[str, str] | None:
+        """Return how long the proxy may take where the caller said how long everything may.
+
+        Without a word of the caller the proxy's own timeouts hold: a longer one here would replace them.
+        """
+        return None if request.timeout_s is None else {"x-litellm-timeout": f"{max(left_s, 0.001):.3f}"}
 
     def limits(self, headers: Mapping[str, str]) -> LimitsSeen | None:
         """Return what the `x-ratelimit-*` headers say."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from spillway.core.building import TokensBuilder
 from spillway.core.clock import wall_now
 from spillway.core.reply import Usage
-from spillway.remote.cost import lost_attempt_cost
+from spillway.remote.cost import lost_attempt_cost, told_pico
 from spillway.remote.engine.call import KeptMoney
 from spillway.remote.engine.ending import tell
 from spillway.remote.engine.metrics import AttemptRecord
@@ -37,6 +37,8 @@ def settle_success(
     gates = engine.gates
     counts = call.request.counts
     cost = 0 if counts else gates.cost_pico(usage)
+    if cost is None and built.about is not None:
+        cost = told_pico(built.about.get("response_cost"))
     grant.settle(None if estimated or counts else _counted(gates, usage), cost or 0, streamed=call.stream)
     now = engine.clock()
     engine.last_success_at = now
