@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +45,14 @@ class _Said:
         if chunk.logprobs is not None:
             self.logprobs = _merged(self.logprobs, chunk.logprobs)
         if chunk.extra is not None:
-            self.extra = _merged(self.extra, chunk.extra)
+            self.add_extra(chunk.extra)
+
+    def add_extra(self, extra: Mapping[str, Any]) -> None:
+        """Take further fields in; the pieces of spoken audio are put together, not replaced."""
+        sound = extra.get("audio")
+        if isinstance(sound, Mapping) and self.extra is not None and "audio" in self.extra:
+            extra = {**extra, "audio": {**sound, **_spoken(self.extra["audio"], sound)}}
+        self.extra = _merged(self.extra, extra)
 
     def chars(self) -> int:
         tools = sum(len(part) for call in (self.tools or {}).values() for part in call.arguments)
@@ -155,6 +164,24 @@ class TokensBuilder:
             )
             for index, said in sorted({0: self._first, **(self._others or {})}.items())
         )
+
+
+def _spoken(old: Any, new: Mapping[str, Any]) -> dict[str, str]:
+    """Return the transcript and the base64 of both, one after the other."""
+    joined: dict[str, str] = {}
+    for name in ("transcript", "data"):
+        before, after = old.get(name) if isinstance(old, Mapping) else None, new.get(name)
+        if isinstance(before, str) and isinstance(after, str):
+            joined[name] = _one_base64(before, after) if name == "data" and before.endswith("=") else before + after
+    return joined
+
+
+def _one_base64(before: str, after: str) -> str:
+    """Return the base64 of what both stand for: padding may stand at the end only."""
+    try:
+        return base64.b64encode(base64.b64decode(before) + base64.b64decode(after)).decode()
+    except binascii.Error:
+        return before + after
 
 
 def _merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:

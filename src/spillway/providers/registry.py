@@ -45,6 +45,7 @@ _PREFIXES = (
 _KEYS: dict[str, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
     "azure": ("AZURE_OPENAI_API_KEY",),
+    "azure-entra": ("AZURE_OPENAI_AD_TOKEN",),
     "anthropic": ("ANTHROPIC_API_KEY",),
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "litellm": ("LITELLM_API_KEY",),
@@ -96,7 +97,9 @@ def config_class(runtime: str) -> type[RuntimeConfig]:
 
 def key_variables(runtime: str, config: RuntimeConfig | None = None) -> tuple[str, ...]:
     """Return the environment variables that a runtime's key is looked for in when none is configured."""
-    variant = "azure" if getattr(config, "variant", None) == "azure" else runtime
+    variant = runtime
+    if getattr(config, "variant", None) == "azure":
+        variant = "azure-entra" if getattr(config, "auth", None) == "entra" else "azure"
     return _KEYS.get(variant, ())
 
 

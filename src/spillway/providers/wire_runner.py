@@ -14,10 +14,10 @@ import asyncio
 import importlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from spillway.core.errors import ConfigError, InferenceError, ServerError, Unauthorized
 from spillway.core.limits_seen import LimitsSeen
@@ -43,12 +43,17 @@ ERROR_LIMIT = 256 * 1024
 """Bytes of an error's body that are read; what comes after can't change its meaning."""
 
 
+MOST_INPUTS = 2_048
+"""Inputs to embed that a provider takes at once unless its wire says otherwise."""
+
+
 class Wire(Protocol):
     """What is particular to a provider: pure functions of its configuration.
 
-    It may have these, all optional: `about(headers)`, the `about` of a whole answer that its headers tell;
-    `timed_headers(request, left_s)`, more headers by the seconds that are left to the deadline; `alive_url`, which is
-    asked for an answer, without a credential, before a rebuilt session takes the place of the old one.
+    It may have these, all optional: `attempt_headers(batch) -> Mapping[str, str]`, headers of one attempt beside those
+    of its session, names in lower case; `most_inputs` (int), inputs to embed that it takes at once; `about(headers)`,
+    the `about` of a whole answer that its headers tell, or None; `alive_url` (str), which is asked for an answer,
+    without a credential, before a rebuilt session takes the place of the old one.
     """
 
     @property
@@ -100,6 +105,13 @@ class Headers(dict[str, str]):
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__({name: Masked(value) for name, value in headers.items()})
 
+    def plus(self, more: Mapping[str, str]) -> Headers:
+        """Return a copy with `more`, whose values are no secrets."""
+        copy: Headers = Headers.__new__(Headers)
+        copy.update(self)
+        copy.update(more)
+        return copy
+
     def __repr__(self) -> str:
         return f"<Headers {', '.join(self)}>"
 
@@ -113,6 +125,9 @@ class WireRunner:
         deployment: whose HTTP options and timeouts apply.
         wire: what is particular to the provider.
         credentials: where the credential comes from.
+
+    Attributes:
+        most_inputs: inputs to embed that the provider takes at once.
     """
 
     transport_kind = "http"
@@ -126,9 +141,12 @@ class WireRunner:
         self._rate_limits: LimitsSeen | None = None
         self._lenient = deployment.unsupported == "warn"
         self._warned: set[str] = set()
-        self._about = getattr(wire, "about", None)
-        self._timed_headers = getattr(wire, "timed_headers", None)
+        self._about: Callable[[Mapping[str, str]], Mapping[str, Any] | None] | None = getattr(wire, "about", None)
         self.runtime_kind = wire.kind
+        self.most_inputs: int = getattr(wire, "most_inputs", MOST_INPUTS)
+        self._attempt_headers: Callable[[ExecuteBatch], Mapping[str, str]] | None = getattr(
+            wire, "attempt_headers", None
+        )
         # Loaded here, because loading takes longer than an attempt may.
         importlib.import_module("spillway.remote.http.aiohttp_client")
 
@@ -162,12 +180,10 @@ class WireRunner:
             warnings = self._told(losses) if losses.warnings else ()
             lease = session.snapshot.acquire()
             headers: Mapping[str, str] = lease.prepared
-            more = request.extra_headers
-            if self._timed_headers is not None:
-                timed = self._timed_headers(request, batch.deadline - asyncio.get_running_loop().time())
-                more = {**timed, **(more or {})} if timed else more
-            if more:
-                headers = merged_headers(headers, more, wire.kind, kind=Headers)
+            if self._attempt_headers is not None:
+                headers = lease.prepared.plus(self._attempt_headers(batch))
+            if request.extra_headers:
+                headers = merged_headers(headers, request.extra_headers, wire.kind, kind=Headers)
             response = await lease.client.send(HttpRequest("POST", url, headers, body, batch.on_sent))
             received = response.headers
             limits = wire.limits(received)
@@ -176,11 +192,7 @@ class WireRunner:
             status = response.status
             if status >= 300:
                 raise await self._refusal(status, response, lease)
-            request_id = ""
-            for name in wire.id_headers:
-                request_id = received.get(name, "")
-                if request_id:
-                    break
+            request_id = _first_of(wire.id_headers, received)
             kind = received.get("content-type", "")
             if stream and "text/event-stream" in kind.lower():
                 opened = wire.open_stream()
@@ -316,3 +328,11 @@ class WireRunner:
 
     def __repr__(self) -> str:
         return f"<WireRunner {self.runtime_kind} {self._session!r}>"
+
+
+def _first_of(names: tuple[str, ...], headers: Mapping[str, str]) -> str:
+    for name in names:
+        found = headers.get(name, "")
+        if found:
+            return found
+    return ""

@@ -1,4 +1,4 @@
-"""A LiteLLM proxy's own grammar: whose fault an error is, and what it adds to messages."""
+"""A LiteLLM proxy's own grammar: whose fault an error is, and what it means."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from spillway.core.building import TokensBuilder
 from spillway.core.errors import (
     BadRequest,
     ContentFiltered,
@@ -19,9 +18,7 @@ from spillway.core.errors import (
     Timeout,
     Unauthorized,
 )
-from spillway.core.reply import FinishReason, TokenChunk
 from spillway.providers.litellm import errors
-from spillway.providers.litellm.stream import LiteLlmStream, tidied
 
 SUFFIX = "\n\nLiteLLM: model group 'm' failed with the error above. No fallback was attempted."
 QUOTED = {
@@ -150,79 +147,3 @@ def test_the_limiters_reset_is_the_wait_when_there_is_no_other():
 def test_a_body_of_the_framework_is_read():
     error = errors.refusal(405, {}, b'{"detail":"Method Not Allowed"}')
     assert (type(error), error.message) == (BadRequest, "Method Not Allowed")
-
-
-class Inner:
-    """A stream whose chunks are given."""
-
-    answer_id = "c"
-
-    def __init__(self, reads):
-        self.reads = list(reads)
-        self.finished = False
-
-    def take(self, events, out):
-        del events
-        out.extend(self.reads.pop(0))
-
-    def end(self, residue, unended, out):
-        del residue, unended
-        out.extend(self.reads.pop(0))
-        self.finished = True
-
-
-def thinking(text, signature=None):
-    return {"type": "thinking", "thinking": text, "signature": signature}
-
-
-def added_up(*reads):
-    stream = LiteLlmStream(Inner(reads))
-    out = []
-    for _ in reads[:-1]:
-        stream.take([], out)
-    stream.end(b"", [], out)
-    assert (stream.finished, stream.answer_id) == (True, "c")
-    builder = TokensBuilder()
-    for chunk in out:
-        builder.add(chunk)
-    return builder.build(), out
-
-
-def test_fragments_of_thinking_become_whole_blocks_as_in_a_whole_answer():
-    end = TokenChunk(finish_reason=FinishReason.STOP)
-    deltas = [
-        TokenChunk(reasoning_delta="a", extra={"thinking_blocks": [thinking("a")]}),
-        TokenChunk(
-            reasoning_delta="b",
-            extra={
-                "thinking_blocks": [thinking("b")],
-                "provider_specific_fields": {"thinking_blocks": [thinking("b")], "citations": [1]},
-            },
-        ),
-        TokenChunk(extra={"thinking_blocks": [thinking("", "sig-1")]}),
-        TokenChunk(extra={"thinking_blocks": [{"type": "redacted_thinking", "data": "x"}]}),
-        TokenChunk(reasoning_delta="c", extra={"thinking_blocks": [thinking("c")]}),
-        TokenChunk(text_delta="hello"),
-    ]
-    whole = TokensBuilder()
-    blocks = [thinking("ab", "sig-1"), {"type": "redacted_thinking", "data": "x"}, thinking("c")]
-    fields = {"thinking_blocks": blocks, "citations": [1], "empty": None}
-    said = {"thinking_blocks": blocks, "provider_specific_fields": fields}
-    whole.add(tidied(TokenChunk(text_delta="hello", reasoning_delta="abc", extra=said, finish_reason=FinishReason.STOP)))
-    for cut in range(len(deltas) + 1):
-        tokens, out = added_up(deltas[:cut], deltas[cut:], [end])
-        assert tokens == whole.build()
-        assert TokenChunk() not in out
-    assert tokens.extra["thinking_blocks"][2] == {"type": "thinking", "thinking": "c"}
-    assert tokens.message()["thinking_blocks"][0]["signature"] == "sig-1"
-
-
-def test_a_fragment_that_says_nothing_yet_leaves_no_empty_chunk():
-    tokens, out = added_up([TokenChunk(extra={"thinking_blocks": [thinking("a")]})], [TokenChunk(text_delta="b")], [])
-    assert out == [TokenChunk(text_delta="b")]
-    assert tokens.extra is None
-
-
-def test_an_odd_block_passes():
-    tokens, _ = added_up([TokenChunk(extra={"thinking_blocks": [thinking("a"), 7]})], [])
-    assert tokens.extra == {"thinking_blocks": [{"type": "thinking", "thinking": "a"}, 7]}

@@ -380,7 +380,8 @@ def test_reasoning_and_refusal_of_a_stream():
         "[DONE]",
     )
     tokens = built(out)
-    assert (tokens.reasoning, tokens.text, tokens.finish_reason) == ("hmso", "no", FinishReason.CONTENT_FILTER)
+    assert (tokens.reasoning, tokens.text, tokens.refusal) == ("hmso", "", "no")
+    assert tokens.finish_reason is FinishReason.CONTENT_FILTER
 
 
 def test_cumulative_usage_in_every_chunk_is_counted_once():
@@ -456,7 +457,7 @@ def test_embeddings():
         GenerateRequest(inputs=("a", "b"), extra={"dimensions": 2}), Losses("openai"), stream=False
     )
     assert url == "https://api.openai.com/v1/embeddings"
-    assert json.loads(sent) == {"model": "gpt-6-luna", "input": ["a", "b"], "dimensions": 2, "encoding_format": "float"}
+    assert json.loads(sent) == {"model": "gpt-6-luna", "input": ["a", "b"], "dimensions": 2, "encoding_format": "base64"}
     answer = b'{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2.5]}],"usage":{"prompt_tokens":8,"total_tokens":8}}'
     assert wire().decode_vectors(answer, 2) == (((1.0, 2.5), (3.0, 4.0)), Usage(input_tokens=8))
     with pytest.raises(ServerError, match="2 vectors for 3 inputs"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from spillway.core.errors import InferenceError
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import Deployment
+from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import TokenChunk, Usage
 from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
@@ -16,13 +18,13 @@ from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.litellm import errors
 from spillway.providers.litellm.config import ENDPOINT, LiteLlmConfig
 from spillway.providers.litellm.errors import RUNTIME
-from spillway.providers.litellm.stream import LiteLlmStream, tidied
 from spillway.providers.openai_limits import limits_seen
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
 
 _COST = "x-litellm-response-cost"
 _LONGEST_COST = 64
+_NOTHING: Mapping[str, str] = {}
 
 
 class LiteLlmWire:
@@ -68,8 +70,7 @@ class LiteLlmWire:
 
     def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
         """Return a whole completion's chunks, and its id."""
-        chunks, answer_id = openai_chat.decode_chat(body, errors.in_answer)
-        return [tidied(chunk) for chunk in chunks], answer_id
+        return openai_chat.decode_chat(body, errors.in_answer)
 
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
         """Return the vectors of an embeddings answer."""
@@ -80,9 +81,9 @@ class LiteLlmWire:
         del body
         raise unsupported("counts", self.kind, "tokens can't be counted there")
 
-    def open_stream(self) -> LiteLlmStream:
+    def open_stream(self) -> openai_chat.ChatStream:
         """Return the state of a new stream."""
-        return LiteLlmStream(openai_chat.ChatStream(errors.in_answer))
+        return openai_chat.ChatStream(errors.in_answer)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
         """Return what a refusal means."""
@@ -93,12 +94,15 @@ class LiteLlmWire:
         cost = headers.get(_COST, "").strip()
         return {"response_cost": cost} if cost and len(cost) <= _LONGEST_COST else None
 
-    def timed_headers(self, request: GenerateRequest, left_s: float) -> Mapping[str, str] | None:
+    def attempt_headers(self, batch: ExecuteBatch) -> Mapping[str, str]:
         """Return how long the proxy may take where the caller said how long everything may.
 
-        Without a word of the caller the proxy's own timeouts hold: a longer one here would replace them.
+        Without a word of the caller the proxy's own timeouts hold: a longer one from here would replace them.
         """
-        return None if request.timeout_s is None else {"x-litellm-timeout": f"{max(left_s, 0.001):.3f}"}
+        if batch.request.timeout_s is None:
+            return _NOTHING
+        left = batch.deadline - asyncio.get_running_loop().time()
+        return {"x-litellm-timeout": f"{max(left, 0.001):.3f}"}
 
     def limits(self, headers: Mapping[str, str]) -> LimitsSeen | None:
         """Return what the `x-ratelimit-*` headers say."""

@@ -21,6 +21,8 @@ class OpenAiConfig(RuntimeConfig, frozen=True, kw_only=True):
         resource: Azure: the resource, from which the endpoint follows when none is given.
         deployment: Azure: the deployment in the path; default: the model.
         api_version: Azure: the dated API; None: the undated `/openai/v1`, where the deployment goes into the body.
+        api: `chat` asks Chat Completions, `responses` the Responses API; requests and answers are the same.
+        auth: Azure: what `api_key` is, the resource's key or, for `entra`, a token of Entra ID, sent as a bearer.
     """
 
     runtime: ClassVar[str] = "openai"
@@ -31,6 +33,8 @@ class OpenAiConfig(RuntimeConfig, frozen=True, kw_only=True):
     resource: str | None = None
     deployment: str | None = None
     api_version: str | None = None
+    api: Literal["chat", "responses"] = "chat"
+    auth: Literal["api_key", "entra"] = "api_key"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,3 +45,5 @@ class OpenAiConfig(RuntimeConfig, frozen=True, kw_only=True):
         for name in ("resource", "deployment", "api_version"):
             if getattr(self, name) is not None:
                 raise ValueError(f'{name} needs variant = "azure"')
+        if self.auth != "api_key":
+            raise ValueError('auth = "entra" needs variant = "azure"')

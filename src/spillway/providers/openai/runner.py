@@ -1,57 +1,56 @@
-"""OpenAI and Azure OpenAI: URLs, headers and the shared chat wire, put together."""
+"""OpenAI and Azure OpenAI: URLs, headers and the wires of their APIs, put together."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from urllib.parse import quote, urlsplit
 
-from spillway.core.errors import InferenceError
+from spillway.core.errors import InferenceError, ServerError
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import Deployment
+from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import TokenChunk, Usage
 from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers import openai_chat
-from spillway.providers.answers import Vectors
+from spillway.providers.answers import StreamWire, Vectors
 from spillway.providers.encoding import Losses, encode_body, unsupported
-from spillway.providers.openai import errors
-from spillway.providers.openai.config import ENDPOINT, OpenAiConfig
+from spillway.providers.openai import errors, responses
+from spillway.providers.openai.config import OpenAiConfig
+from spillway.providers.openai.places import places
 from spillway.providers.openai_limits import limits_seen
+from spillway.providers.reading import decode_object
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
 
+_MOST_ID = 512
+
 
 class OpenAiWire:
-    """OpenAI's chat completions and embeddings, at OpenAI, at Azure, or at a server that copies them.
+    """OpenAI's APIs for answers, vectors and counts, at OpenAI, at Azure, or at a server that copies them.
 
     Args:
-        config: where and as whom.
+        config: where and as whom, and which of the two APIs for answers.
         model: what is asked for; at Azure the deployment, unless the configuration names one.
     """
+
+    most_inputs = 2_048
 
     def __init__(self, config: OpenAiConfig, model: str) -> None:
         self._config = config
         self._azure = config.variant == "azure"
+        self._responses = config.api == "responses"
         self.kind = "azure" if self._azure else "openai"
         self.id_headers = ("apim-request-id", "x-request-id") if self._azure else ("x-request-id",)
-        if self._azure:
-            self._model = config.deployment or model
-            root, query = _azure_root(config, self._model)
-        else:
-            self._model = model
-            root, query = (config.endpoint or ENDPOINT).rstrip("/"), ""
-        self._chat_url = f"{root}/chat/completions{query}"
-        self._embeddings_url = f"{root}/embeddings{query}"
-        host = urlsplit(root).hostname or ""
-        known = self._azure or host == "api.openai.com" or host.endswith(".api.openai.com")
-        self._max_tokens_field = "max_completion_tokens" if known else "max_tokens"
+        self._places = places(config, model)
+        self._max_tokens_field = "max_completion_tokens" if self._places.own else "max_tokens"
         self._refuse = partial(errors.in_answer, self.kind)
+        self._failed = partial(errors.of_response, self.kind)
 
     def headers(self, secret: Secret) -> Mapping[str, str]:
         """Return the credential and what says whose it is."""
         headers = {"content-type": "application/json"}
-        if self._azure:
+        if self._azure and self._config.auth == "api_key":
             headers["api-key"] = secret.reveal()
         else:
             headers["authorization"] = f"Bearer {secret.reveal()}"
@@ -61,24 +60,41 @@ class OpenAiWire:
             headers["openai-project"] = self._config.project
         return headers
 
+    def attempt_headers(self, batch: ExecuteBatch) -> Mapping[str, str]:
+        """Return what is the same over all attempts of a request, and which of them this one is."""
+        headers = {"x-spillway-attempt": str(batch.attempt)}
+        name = batch.request.idempotency_id
+        if name and name.isascii() and name.isprintable() and len(name) <= _MOST_ID:
+            headers["idempotency-key"] = headers["x-client-request-id"] = name
+        return headers
+
     def encode(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
         """Return URL and body."""
-        del losses
-        if request.counts:
-            raise unsupported("counts", self.kind, "tokens can't be counted there")
+        where = self._places
         if request.inputs is not None:
-            return self._embeddings_url, openai_chat.encode_embeddings(request, model=self._model, runtime=self.kind)
-        body = openai_chat.encode_chat(
+            body = openai_chat.encode_embeddings(request, model=where.model, runtime=self.kind, encoding="base64")
+            return where.embeddings, body
+        if request.counts:
+            if self._azure:
+                raise unsupported("counts", self.kind, "Azure has no endpoint that counts tokens")
+            return where.input_tokens, encode_body(responses.encode_count(request, losses, model=where.model))
+        if self._responses:
+            asked = responses.encode_response(request, losses, model=where.model, stream=stream)
+            return where.responses, encode_body(asked)
+        asked = openai_chat.encode_chat(
             request,
-            model=self._model,
+            model=where.model,
             runtime=self.kind,
             stream=stream,
             max_tokens_field=self._max_tokens_field,
+            strict_history=losses if where.own else None,
         )
-        return self._chat_url, encode_body(body)
+        return where.chat, encode_body(asked)
 
     def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
-        """Return a whole completion's chunks, and its id."""
+        """Return a whole answer's chunks, and its id."""
+        if self._responses:
+            return responses.decode_response(body, self._refuse, self._failed)
         return openai_chat.decode_chat(body, self._refuse)
 
     def decode_vectors(self, body: bytes, wanted: int) -> tuple[Vectors, Usage | None]:
@@ -86,12 +102,19 @@ class OpenAiWire:
         return openai_chat.decode_embeddings(body, self._refuse, wanted)
 
     def decode_count(self, body: bytes) -> int:
-        """Refuse: it is not asked for."""
-        del body
-        raise unsupported("counts", self.kind, "tokens can't be counted there")
+        """Return the tokens that a `response.input_tokens` tells."""
+        said = decode_object(body)
+        if said.get("error"):
+            raise self._refuse(body)
+        counted = said.get("input_tokens")
+        if not isinstance(counted, int) or isinstance(counted, bool):
+            raise ServerError("the answer tells no input_tokens", reason="schema")
+        return counted
 
-    def open_stream(self) -> openai_chat.ChatStream:
+    def open_stream(self) -> StreamWire:
         """Return the state of a new stream."""
+        if self._responses:
+            return responses.ResponseStream(self._refuse, self._failed)
         return openai_chat.ChatStream(self._refuse)
 
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
@@ -101,15 +124,6 @@ class OpenAiWire:
     def limits(self, headers: Mapping[str, str]) -> LimitsSeen | None:
         """Return what the `x-ratelimit-*` headers say."""
         return limits_seen(headers)
-
-
-def _azure_root(config: OpenAiConfig, deployment: str) -> tuple[str, str]:
-    """Return what precedes `/chat/completions`, and the query."""
-    base = (config.endpoint or f"https://{config.resource}.openai.azure.com").rstrip("/")
-    if config.api_version is None:
-        return f"{base}/openai/v1", ""
-    version = quote(config.api_version, safe="")
-    return f"{base}/openai/deployments/{quote(deployment, safe='')}", f"?api-version={version}"
 
 
 def make(deployment: Deployment, config: OpenAiConfig, credentials: CredentialProvider) -> WireRunner:

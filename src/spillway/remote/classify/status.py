@@ -83,6 +83,7 @@ _FILTERED = frozenset({
     "responsibleaipolicyviolation",
     "invalid_prompt",
     "bio_policy",
+    "misalignment_policy_violation",
 })  # fmt: skip
 _CONTEXT_WORDS = (
     "contextwindowexceedederror",
