@@ -79,7 +79,7 @@ class Exchange:
             return self._refuse(family(request.path), Trouble(kind="no_route"), request_id)
         dialect, route = target
         if route.action == "alive":
-            return web.Response(body=b"\"I'm alive!\"", headers={"Content-Type": JSON})
+            return web.Response(body=b'"I\'m alive!"', headers={"Content-Type": JSON})
         key = dialect.key(request.headers, request.query)
         if route.action == "models":
             trouble = self._key_trouble(key)

@@ -457,7 +457,12 @@ def test_embeddings():
         GenerateRequest(inputs=("a", "b"), extra={"dimensions": 2}), Losses("openai"), stream=False
     )
     assert url == "https://api.openai.com/v1/embeddings"
-    assert json.loads(sent) == {"model": "gpt-6-luna", "input": ["a", "b"], "dimensions": 2, "encoding_format": "base64"}
+    assert json.loads(sent) == {
+        "model": "gpt-6-luna",
+        "input": ["a", "b"],
+        "dimensions": 2,
+        "encoding_format": "base64",
+    }
     answer = b'{"data":[{"index":1,"embedding":[3,4]},{"index":0,"embedding":[1,2.5]}],"usage":{"prompt_tokens":8,"total_tokens":8}}'
     assert wire().decode_vectors(answer, 2) == (((1.0, 2.5), (3.0, 4.0)), Usage(input_tokens=8))
     with pytest.raises(ServerError, match="2 vectors for 3 inputs"):

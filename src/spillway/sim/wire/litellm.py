@@ -27,8 +27,7 @@ _ROWS: dict[str, tuple[int, str | None, str]] = {
     "no_model": (
         400,
         "invalid_request_error",
-        "/chat/completions: Invalid model name passed in model={model}. "
-        "Call `/v1/models` to view available models for your key.",
+        "/chat/completions: Invalid model name passed in model={model}. Call `/v1/models` to view available models.",
     ),
     "no_key": (401, "auth_error", "Authentication Error, No api key passed in."),
     "bad_key": (401, "token_not_found_in_db", "Authentication Error, Invalid proxy server token passed."),
@@ -87,7 +86,6 @@ class LiteLlmDialect(OpenAiDialect):
     def unary(self, ask: Ask, answer: Answer) -> bytes:
         """Write a `chat.completion` with what the proxy adds to the message."""
         whole = msgspec.json.decode(super().unary(ask, answer))
-        whole.pop("service_tier", None)
         for choice in whole["choices"]:
             choice["message"].update(_thought(ask, "".join(answer.thought), signed=answer.digest.hex()))
         whole["usage"].update(_CACHE)
