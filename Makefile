@@ -1,13 +1,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
+JUDGES := .venv-judges
 
-.PHONY: demo check check-long browser bench format api lock clean
+.PHONY: demo check check-long browser judges bench format api lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/spillway demo
 
-check: $(VENV)/.dev browser
+check: $(VENV)/.dev browser judges
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -18,6 +19,9 @@ check: $(VENV)/.dev browser
 # The report is tested in a real browser.
 browser:
 	@command -v chromium >/dev/null || (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium) >/dev/null
+
+# The official SDKs and LiteLLM's proxy, which judge our wires in processes of their own.
+judges: $(JUDGES)/.ready
 
 check-long: $(VENV)/.dev browser
 	SPILLWAY_LONG=1 $(BIN)/pytest -m long --timeout 1800
@@ -35,9 +39,10 @@ api: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml -o requirements/run.lock
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml requirements/dev.in -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 requirements/judges.in -o requirements/judges.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(JUDGES) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || (apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV))
@@ -51,3 +56,8 @@ $(VENV)/.dev: $(VENV)/bin/python requirements/dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
 	@$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $@ $(VENV)/.run
+
+$(JUDGES)/.ready: requirements/judges.lock
+	@$(PYTHON) -m venv $(JUDGES) || (apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(JUDGES))
+	@$(JUDGES)/bin/python -m pip install --quiet --require-hashes -r requirements/judges.lock
+	@touch $@

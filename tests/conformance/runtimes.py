@@ -30,6 +30,7 @@ RUNTIMES = {
 
 
 def runner_of(runtime, url, **options):
-    """A new runner of a runtime; its model is one that the runtime's provider has."""
+    """A new runner of a runtime; unless another is named, its model is one that the runtime's provider has."""
     model, config = RUNTIMES[runtime]
+    options.setdefault("model", model)
     return make_runner(Deployment(name=model, runtime_config=config(url), **options), environ={})
