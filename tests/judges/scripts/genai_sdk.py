@@ -38,7 +38,7 @@ def client_of(order, case):
 
 def generate(order, case):
     with client_of(order, case) as client:
-        asked = dict(case["asked"])
+        asked = {**case["asked"], "config": types.GenerateContentConfig(**case["asked"].get("config", {}))}
         if not case.get("stream"):
             return said([client.models.generate_content(**asked)])
         return said(list(client.models.generate_content_stream(**asked)))

@@ -18,7 +18,7 @@ def run(doors):
             except Exception as error:
                 verdict = {
                     "error": getattr(error, "status_code", None) or getattr(error, "code", None),
-                    "class": type(error).__name__,
+                    "classes": [kind.__name__ for kind in type(error).__mro__],
                     "message": str(error)[:2000],
                     "trace": traceback.format_exc()[-3000:],
                 }

@@ -26,7 +26,7 @@ def chat(order, case):
         state = ChatCompletionStreamState()
         for chunk in ask(**asked, stream=True, stream_options={"include_usage": True}):
             state.handle_chunk(chunk)
-        return said(state.get_final_completion())
+        return said(state.current_completion_snapshot)
 
 
 def said(completion):
