@@ -18,6 +18,20 @@ RUNTIMES = {
         lambda url: OpenAiConfig(variant="azure", endpoint=url, api_version="2024-10-21", api_key=KEY),
     ),
     "azure-v1": ("gpt-4o-mini", lambda url: OpenAiConfig(variant="azure", endpoint=url, api_key=KEY)),
+    "openai-responses": (
+        "gpt-6-luna",
+        lambda url: OpenAiConfig(endpoint=f"{url}/v1", api="responses", api_key=KEY),
+    ),
+    "azure-responses": (
+        "gpt-4o-mini",
+        lambda url: OpenAiConfig(
+            variant="azure", endpoint=url, api_version="2025-04-01-preview", api="responses", api_key=KEY
+        ),
+    ),
+    "azure-v1-responses": (
+        "gpt-4o-mini",
+        lambda url: OpenAiConfig(variant="azure", endpoint=url, api="responses", auth="entra", api_key=KEY),
+    ),
     "anthropic": ("claude-haiku-4-5", lambda url: AnthropicConfig(endpoint=url, api_key=KEY)),
     "gemini": ("gemini-2.5-flash", lambda url: GeminiConfig(endpoint=url, api_key=KEY)),
     "vertex": (

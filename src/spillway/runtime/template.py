@@ -48,6 +48,7 @@ api_key  = { from_env = "OPENAI_API_KEY" }
 #endpoint     = "https://api.openai.com/v1"
 #organization = "org-..."
 #project      = "proj-..."
+#api          = "chat"                  # chat | responses: which of OpenAI's APIs gives the answers
 #[deployment.http]
 #proxy   = "http://proxy:3128"
 #ca_file = "corp.pem"

@@ -22,21 +22,30 @@ MOST_WORDS = 64
 MOST_ASKED_WORDS = 200_000
 FRAGMENT = 6
 
+REFUSAL = "decline to answer"
+"""Words in the last user text that the model refuses."""
+
+_REFUSAL_PIECES = ("I'm", " sorry,", " but", " I", " can't", " help", " with", " that.")
+
 _asked_length = re.compile(r"\b(\d{1,6}) words\b")
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A tool call; `arguments` is JSON."""
+    """A tool call; `arguments` is JSON, free text for a custom tool, and `pieces` are its fragments."""
 
     name: str
     arguments: bytes
+    pieces: tuple[str, ...] = ()
+    custom: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the model says.
 
-    `finish` is `stop`, `length`, `stop_sequence` or `tool`. With a `call` the pieces are fragments of its arguments.
-    Invariant: `output_tokens == len(thought) + len(pieces)`, plus one for the name of a call.
+    `finish` is `stop`, `length`, `stop_sequence` or `tool`. With a `call` the pieces are fragments of its arguments;
+    `more_calls` are those beside it. `others` are the further answers, where several were asked for.
+    Invariant: `output_tokens == len(thought) + len(pieces)`, plus one for the name of a call, plus those of more calls
+    and of the others.
     """
 
     digest: bytes
@@ -47,6 +56,19 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     stop_sequence: str | None
     input_tokens: int
     output_tokens: int
+    more_calls: tuple[Call, ...] = ()
+    others: tuple[Answer, ...] = ()
+    refused: bool = False
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls, in order."""
+        return () if self.call is None else (self.call, *self.more_calls)
+
+    @property
+    def all(self) -> tuple[Answer, ...]:
+        """This answer and the others."""
+        return (self, *self.others)
 
     @property
     def text(self) -> str:
@@ -55,32 +77,53 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compose(seed: int, ask: Ask) -> Answer:
-    """Return the one answer to `ask` under `seed`.
+    """Return the one answer to `ask` under `seed`, or the first with the others.
 
     A tool is called when the question forces one, or when its last user text contains "call <tool>" and no tool result
-    follows. The text has as many words as the last user text asks for ("in 500 words"), else 8 to 64 by the hash.
+    follows; where the dialect can write several calls, also each that stands there as "and <tool>". The text has as
+    many words as the last user text asks for ("in 500 words"), else 8 to 64 by the hash.
     """
     digest = hashlib.blake2b(ask.fingerprint, key=str(seed).encode()[:64], digest_size=16).digest()
+    first = _answer(ask, digest)
+    if ask.answers == 1:
+        return first
+    digests = [hashlib.blake2b(digest + at.to_bytes(2), digest_size=16).digest() for at in range(1, ask.answers)]
+    others = tuple(_answer(ask, each) for each in digests)
+    spent = first.output_tokens + sum(other.output_tokens for other in others)
+    return msgspec.structs.replace(first, others=others, output_tokens=spent)
+
+
+def _answer(ask: Ask, digest: bytes) -> Answer:
     thought = _words(digest + b"thought", 4 + digest[1] % 8) if ask.thinking else ()
-    tool = _called(ask)
-    if tool is not None:
-        arguments = msgspec.json.encode(example(tool.schema, _stream(digest)))
-        fragments = _fragments(arguments.decode())
+    calls = tuple(_call(tool, digest, at) for at, tool in enumerate(_called(ask)))
+    if calls:
         return Answer(
             digest=digest,
             thought=thought,
-            pieces=fragments,
-            call=Call(tool.name, arguments),
+            pieces=calls[0].pieces,
+            call=calls[0],
+            more_calls=calls[1:],
             finish="tool",
             stop_sequence=None,
             input_tokens=ask.input_tokens,
-            output_tokens=len(thought) + len(fragments) + 1,
+            output_tokens=len(thought) + sum(len(call.pieces) + 1 for call in calls),
         )
+    if "refusal" in ask.wants and REFUSAL in ask.last_user:
+        return msgspec.structs.replace(_cut(ask, digest, thought, _REFUSAL_PIECES), refused=True)
     if ask.json_schema is not None:
         pieces = _fragments(msgspec.json.encode(example(ask.json_schema, _stream(digest))).decode())
     else:
         pieces = _words(digest, _length(ask.last_user, digest))
     return _cut(ask, digest, thought, pieces)
+
+
+def _call(tool: Tool, digest: bytes, at: int) -> Call:
+    own = digest if at == 0 else digest + at.to_bytes(2)
+    if tool.custom:
+        pieces = _words(own, LEAST_WORDS)
+        return Call(tool.name, "".join(pieces).encode(), pieces, custom=True)
+    arguments = msgspec.json.encode(example(tool.schema, _stream(own)))
+    return Call(tool.name, arguments, _fragments(arguments.decode()))
 
 
 def _cut(ask: Ask, digest: bytes, thought: tuple[str, ...], pieces: tuple[str, ...]) -> Answer:
@@ -107,14 +150,27 @@ def _cut(ask: Ask, digest: bytes, thought: tuple[str, ...], pieces: tuple[str, .
     )
 
 
-def _called(ask: Ask) -> Tool | None:
+def _called(ask: Ask) -> list[Tool]:
     if not ask.tools:
-        return None
+        return []
     if ask.forced_tool is not None:
-        return next((tool for tool in ask.tools if tool.name == ask.forced_tool), ask.tools[0])
+        return [next((tool for tool in ask.tools if tool.name == ask.forced_tool), ask.tools[0])]
     if ask.after_tool:
-        return None
-    return next((tool for tool in ask.tools if f"call {tool.name}" in ask.last_user), None)
+        return []
+    first = next((tool for tool in ask.tools if f"call {tool.name}" in ask.last_user), None)
+    if first is None:
+        return []
+    if not ask.parallel:
+        return [first]
+    words = ask.last_user
+    return [
+        first,
+        *(
+            tool
+            for tool in ask.tools
+            if tool is not first and (f"call {tool.name}" in words or f"and {tool.name}" in words)
+        ),
+    ]
 
 
 def _length(last_user: str, digest: bytes) -> int:

@@ -29,10 +29,11 @@ class BadAsk(Exception):
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A function that the model may call."""
+    """A function that the model may call, or a custom tool, which gets free text."""
 
     name: str
     schema: Mapping[str, Any]
+    custom: bool = False
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     `fingerprint` covers everything that decides the answer (model, messages, tools, sampling) and nothing that does not
     (streaming, output limits), so that a limit cuts an answer instead of changing it.
+
+    `parallel` says that the dialect can write several calls of one answer, `answers` how many answers are asked for.
+    `wants` holds what else is asked for, in the dialect's own words, and `tier` the service asked for.
     """
 
     model: str
@@ -57,6 +61,13 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     forced_by_name: bool = False
     json_schema: Mapping[str, Any] | None = None
     thinking: bool = False
+    parallel: bool = False
+    answers: int = 1
+    top_logprobs: int = 0
+    wants: frozenset[str] = frozenset()
+    tier: str = "default"
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 def fingerprint(dialect: str, model: str, body: object) -> bytes:

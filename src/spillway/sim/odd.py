@@ -22,17 +22,17 @@ def odd_body(body: bytes) -> bytes:
 
 
 def odd_frames(frames: list[bytes]) -> list[bytes]:
-    """Return a stream's frames so, with an event of an unknown kind and a comment before each of them."""
+    """Return a stream's frames so, with an event of an unknown kind and a comment before each of their events."""
     out: list[bytes] = []
     for frame in frames:
         end = b"\r\n\r\n" if frame.endswith(b"\r\n\r\n") else b"\n\n"
-        at = frame.find(_DATA)
-        if at < 0 or frame[at + len(_DATA) : at + len(_DATA) + 1] != b"{":
-            out.append(frame)
-            continue
-        name, data = frame[:at], frame[at + len(_DATA) :]
-        out.append(_event(name, end))
-        out.append(name + _DATA + json_bytes(_odd(msgspec.json.decode(data))) + end)
+        for event in frame.split(end):
+            name, data, said = event.partition(_DATA)
+            if said.startswith(b"{"):
+                out.append(_event(name, end))
+                event = name + data + json_bytes(_odd(msgspec.json.decode(said)))  # noqa: PLW2901 # as it goes out
+            if event:
+                out.append(event + end)
     return out
 
 

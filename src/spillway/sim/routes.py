@@ -3,8 +3,9 @@
 | path | dialect |
 | --- | --- |
 | /v1/chat/completions, /v1/embeddings, /v1/models | OpenAI; LiteLLM when the key begins with `sk-litellm` |
+| /v1/responses, /v1/responses/input_tokens | OpenAI's Responses API |
 | /litellm/v1/… (v1 may be left out); /litellm/health/liveliness, without a key | LiteLLM |
-| /openai/deployments/{d}/chat/completions, …/embeddings; /openai/v1/… | Azure |
+| /openai/deployments/{d}/chat/completions, …/embeddings; /openai/responses; /openai/v1/… | Azure |
 | /v1/messages, /v1/messages/count_tokens; /v1/models with `anthropic-version` | Anthropic |
 | /v1beta/models/{m}:generateContent and its kin, /v1beta/models (v1 too) | Gemini |
 | /v1/projects/{p}/locations/{l}/publishers/google/models/{m}:… (v1beta1 too) | Vertex |
@@ -22,9 +23,12 @@ from spillway.sim.wire.dialect import Dialect, Route
 from spillway.sim.wire.gemini import GeminiDialect, VertexDialect
 from spillway.sim.wire.litellm import LiteLlmDialect
 from spillway.sim.wire.openai import OpenAiDialect
+from spillway.sim.wire.openai_responses import AzureResponsesDialect, ResponsesDialect
 
 OPENAI = OpenAiDialect()
+RESPONSES = ResponsesDialect()
 AZURE = AzureDialect()
+AZURE_RESPONSES = AzureResponsesDialect()
 LITELLM = LiteLlmDialect()
 ANTHROPIC = AnthropicDialect()
 GEMINI = GeminiDialect()
@@ -58,6 +62,7 @@ _GOOGLE_ACTIONS = {
 _openai = re.compile(r"(/litellm)?(?:/v1)?/(chat/completions|embeddings|models)")
 _alive = "/litellm/health/liveliness"
 _azure = re.compile(r"/openai/(?:v1|deployments/([^/]+))/(chat/completions|embeddings|models)")
+_responses = re.compile(r"(/openai)?(?:/v1)?/responses(/input_tokens)?")
 _gemini = re.compile(r"/v1(?:beta)?/models/([^/:]+):(\w+)")
 _vertex = re.compile(r"/v1(?:beta1)?/(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/:]+):(\w+)")
 
@@ -76,6 +81,9 @@ def resolve(path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> 
     if match is not None:
         plain = _OPENAI_ROUTES[match[2]]
         return Target(AZURE, Route(action=plain.action, model=match[1]) if match[1] else plain)
+    match = _responses.fullmatch(path)
+    if match is not None:
+        return _responses_target(match)
     match = _gemini.fullmatch(path)
     if match is not None:
         return _google(GEMINI, match, query)
@@ -110,6 +118,16 @@ def _openai_target(match: re.Match[str], headers: Mapping[str, str]) -> Target |
     if LITELLM.key(headers, {}).startswith(LITELLM_KEY_PREFIX):
         return Target(LITELLM, route)
     return Target(OPENAI, route)
+
+
+def _responses_target(match: re.Match[str]) -> Target | None:
+    """Return where the Responses API leads; Azure counts no tokens, and OpenAI has all under `/v1`."""
+    counts = match[2] is not None
+    if match[1]:
+        return None if counts else Target(AZURE_RESPONSES, Route(action="generate"))
+    if not match[0].startswith("/v1/"):
+        return None
+    return Target(RESPONSES, Route(action="count" if counts else "generate"))
 
 
 def _google(dialect: Dialect, match: re.Match[str], query: Mapping[str, str]) -> Target | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -30,6 +31,7 @@ class AzureDialect(OpenAiDialect):
     """OpenAI behind Azure: `api-key` or a bearer token."""
 
     name = "azure"
+    of_choice: Mapping[str, Any] = {"content_filter_results": _SAFE}
 
     def key(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
         """Return the `api-key`, else the bearer token."""
@@ -38,13 +40,13 @@ class AzureDialect(OpenAiDialect):
 
     def unary(self, ask: Ask, answer: Answer) -> bytes:
         """Write a `chat.completion` with the results of the content filter."""
-        whole = msgspec.json.decode(super().unary(ask, answer))
-        whole["prompt_filter_results"] = _PROMPT_RESULTS
-        whole["choices"][0]["content_filter_results"] = _SAFE
-        return json_bytes(whole)
+        return super().unary(ask, answer)[:-1] + b',"prompt_filter_results":' + json_bytes(_PROMPT_RESULTS) + b"}"
 
     def stream(self, ask: Ask, answer: Answer) -> StreamPlan:
-        """Write chunks after a first one without choices, which carries the prompt's filter results."""
+        """Write chunks after a first one without choices, which carries the prompt's filter results.
+
+        What the filter says of an answer comes in a chunk without text before the last, and again in that.
+        """
         plan = super().stream(ask, answer)
         first = {
             **envelope(ask, answer, "chat.completion.chunk"),

@@ -4,45 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import chain, zip_longest
 from typing import Any
 
 from spillway.sim.answers import Answer
-from spillway.sim.ask import (
-    MEDIA_TOKENS,
-    Ask,
-    BadAsk,
-    Tool,
-    decode_object,
-    fingerprint,
-    json_tokens,
-    stop_list,
-    text_tokens,
-    whole_number,
-)
+from spillway.sim.ask import Ask, decode_object
 from spillway.sim.limits import Verdict
-from spillway.sim.wire import openai_errors, openai_other
+from spillway.sim.wire import openai_ask, openai_errors, openai_other
 from spillway.sim.wire.dialect import Refusal, Route, StreamPlan, Trouble, bearer, created, json_bytes, sse
-
-_NOT_DECIDING = frozenset(
-    {
-        "stream",
-        "stream_options",
-        "max_tokens",
-        "max_completion_tokens",
-        "user",
-        "metadata",
-        "safety_identifier",
-        "store",
-    }
-)
+from spillway.sim.wire.openai_words import call_id, logprob, sound
 
 DONE = b"data: [DONE]\n\n"
+_HARMLESS = {
+    "type": "moderation_result",
+    "model": "omni-moderation-simulated",
+    "flagged": False,
+    "categories": {"violence": False},
+    "category_scores": {"violence": 0.25},
+    "category_applied_input_types": {"violence": ["text"]},
+}
+_RESULTS = {"type": "moderation_results", "model": "omni-moderation-simulated", "results": [_HARMLESS]}
+_MODERATION = {"input": _RESULTS, "output": _RESULTS}
 
 
 class OpenAiDialect:
-    """The provider itself: bearer keys, Go durations in rate-limit headers, `[DONE]` at the end."""
+    """The provider itself: bearer keys, Go durations in rate-limit headers, `[DONE]` at the end.
+
+    Attributes:
+        of_choice: what every choice carries beside its message.
+    """
 
     name = "openai"
+    of_choice: Mapping[str, Any] = {}
 
     def key(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
         """Return the bearer token."""
@@ -51,81 +44,60 @@ class OpenAiDialect:
 
     def read(self, raw: bytes, route: Route) -> Ask:
         """Read a chat completion request; raises `BadAsk`."""
-        body = decode_object(raw)
-        model = route.model or body.get("model")
-        if not isinstance(model, str) or not model:
-            raise BadAsk("you must provide a model parameter", param="model")
-        messages = body.get("messages")
-        if not isinstance(messages, list) or not messages:
-            raise BadAsk("Missing required parameter: 'messages'.", param="messages")
-        tokens, last_user, last_role = _weigh(messages)
-        tools = _tools(body.get("tools"))
-        if body.get("tools"):
-            tokens += json_tokens(body["tools"])
-        forced, by_name = _forced(body.get("tool_choice"), tools)
-        options = body.get("stream_options")
-        effort = body.get("reasoning_effort")
-        return Ask(
-            model=model,
-            fingerprint=fingerprint(
-                self.name, model, {key: value for key, value in body.items() if key not in _NOT_DECIDING}
-            ),
-            input_tokens=tokens,
-            last_user=last_user,
-            after_tool=last_role == "tool",
-            stream=body.get("stream") is True,
-            include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-            max_output=whole_number(body, "max_completion_tokens") or whole_number(body, "max_tokens"),
-            stop=stop_list(body.get("stop")),
-            tools=tools if body.get("tool_choice") != "none" else (),
-            forced_tool=forced,
-            forced_by_name=by_name,
-            json_schema=_json_schema(body.get("response_format")),
-            thinking=isinstance(effort, str) and effort != "none",
-        )
+        return openai_ask.read(decode_object(raw), route, self.name)
 
     def unary(self, ask: Ask, answer: Answer) -> bytes:
         """Write a `chat.completion`."""
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": None if answer.call else answer.text,
-            "refusal": None,
-            "annotations": [],
-        }
-        if answer.call is not None:
-            function = {"name": answer.call.name, "arguments": answer.call.arguments.decode()}
-            message["tool_calls"] = [{"id": call_id(answer), "type": "function", "function": function}]
-        return json_bytes(
+        choices = [
             {
-                **envelope(ask, answer, "chat.completion"),
-                "choices": [
-                    {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(ask, answer)}
-                ],
-                "usage": usage(answer),
+                "index": index,
+                "message": _message(ask, each),
+                "logprobs": _logprobs(ask, each, each.pieces) if each.call is None else None,
+                "finish_reason": finish_reason(ask, each),
+                **self.of_choice,
             }
-        )
+            for index, each in enumerate(answer.all)
+        ]
+        body = {**envelope(ask, answer, "chat.completion"), "choices": choices, "usage": usage(ask, answer)}
+        if "moderation" in ask.wants:
+            body["moderation"] = _MODERATION
+        return json_bytes(body)
 
     def stream(self, ask: Ask, answer: Answer) -> StreamPlan:
-        """Write `chat.completion.chunk`s: role, one for each piece, finish, usage if asked for, `[DONE]`."""
-        opened = json_bytes(envelope(ask, answer, "chat.completion.chunk"))[:-1]
-        before = b"data: " + opened + b',"choices":[{"index":0,"delta":'
+        """Write `chat.completion.chunk`s: role, one for each piece, finish, usage if asked for, `[DONE]`.
+
+        Several answers take turns, piece by piece.
+        """
+        opened = b"data: " + json_bytes(envelope(ask, answer, "chat.completion.chunk"))[:-1]
         no_usage = b',"usage":null' if ask.include_usage else b""
-        after = b',"logprobs":null,"finish_reason":null}]' + no_usage + b"}\n\n"
-        finish = json_bytes(finish_reason(ask, answer))
-        tail = [before + b'{},"logprobs":null,"finish_reason":' + finish + b"}]" + no_usage + b"}\n\n"]
+        if "obfuscation" in ask.wants:
+            no_usage += b',"obfuscation":"aXbYcZ"'
+        head: list[bytes] = []
+        tail: list[bytes] = []
+        bodies: list[list[bytes]] = []
+        for index, each in enumerate(answer.all):
+            before = opened + b',"choices":[{"index":%d,"delta":' % index
+            after = b',"logprobs":null,"finish_reason":null}]' + no_usage + b"}\n\n"
+            role = b'{"role":"assistant","content":' + (b'""' if _is_text(ask, each) else b"null") + b',"refusal":null}'
+            head.append(before + role + after)
+            if _is_text(ask, each) and "logprobs" not in ask.wants:
+                bodies.append([before + b'{"content":' + json_bytes(piece) + b"}" + after for piece in each.pieces])
+            else:
+                bodies.append([before + shown + no_usage + b"}\n\n" for shown in _deltas(ask, each)])
+            if "audio" in ask.wants and each.call is None and not each.refused:
+                tail.append(before + b'{"audio":{"expires_at":%d}}' % created(each) + after)
+            of_choice = b"".join(b"," + json_bytes(k) + b":" + json_bytes(v) for k, v in self.of_choice.items())
+            if of_choice:
+                tail.append(before + b'{},"finish_reason":null' + of_choice + b"}]" + no_usage + b"}\n\n")
+            finish = b'{},"logprobs":null,"finish_reason":' + json_bytes(finish_reason(ask, each))
+            tail.append(before + finish + of_choice + b"}]" + no_usage + b"}\n\n")
+        if "moderation" in ask.wants:
+            tail.append(opened + b',"choices":[],"moderation":' + json_bytes(_MODERATION) + no_usage + b"}\n\n")
         if ask.include_usage:
-            tail.append(b"data: " + opened + b',"choices":[],"usage":' + json_bytes(usage(answer)) + b"}\n\n")
+            tail.append(opened + b',"choices":[],"usage":' + json_bytes(usage(ask, answer)) + b"}\n\n")
         tail.append(DONE)
-        role = b'{"role":"assistant","content":' + (b"null" if answer.call else b'""') + b',"refusal":null}'
-        head = [before + role + after]
-        if answer.call is None:
-            body = [before + b'{"content":' + json_bytes(piece) + b"}" + after for piece in answer.pieces]
-            return StreamPlan(head=head, body=body, tail=tail)
-        function = {"name": answer.call.name, "arguments": ""}
-        opening = {"tool_calls": [{"index": 0, "id": call_id(answer), "type": "function", "function": function}]}
-        deltas: list[Any] = [opening]
-        deltas += [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in answer.pieces]
-        return StreamPlan(head=head, body=[before + json_bytes(delta) + after for delta in deltas], tail=tail)
+        body = bodies[0] if len(bodies) == 1 else [frame for frame in chain(*zip_longest(*bodies)) if frame]
+        return StreamPlan(head=head, body=body, tail=tail)
 
     def headers(
         self, request_id: str, ask: Ask, answer: Answer, verdict: Verdict | None, wall: datetime
@@ -166,14 +138,9 @@ def envelope(ask: Ask, answer: Answer, kind: str) -> dict[str, Any]:
         "object": kind,
         "created": created(answer),
         "model": ask.model,
-        "service_tier": "default",
+        "service_tier": ask.tier,
         "system_fingerprint": "fp_simulated",
     }
-
-
-def call_id(answer: Answer) -> str:
-    """Return the id of the answer's tool call."""
-    return f"call_{answer.digest.hex()[:24]}"
 
 
 def finish_reason(ask: Ask, answer: Answer) -> str:
@@ -183,73 +150,89 @@ def finish_reason(ask: Ask, answer: Answer) -> str:
     return "length" if answer.finish == "length" else "stop"
 
 
-def usage(answer: Answer) -> dict[str, Any]:
-    """Return the usage; reasoning is part of the completion tokens."""
+def usage(ask: Ask, answer: Answer) -> dict[str, Any]:
+    """Return the usage of all answers; reasoning is part of the completion tokens."""
+    spoken = sum(len(each.pieces) for each in answer.all) if "audio" in ask.wants else 0
+    prompt = {"cached_tokens": ask.cached_tokens, "audio_tokens": 0}
+    if ask.cache_write_tokens:
+        prompt["cache_write_tokens"] = ask.cache_write_tokens
     return {
         "prompt_tokens": answer.input_tokens,
         "completion_tokens": answer.output_tokens,
         "total_tokens": answer.input_tokens + answer.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "prompt_tokens_details": prompt,
         "completion_tokens_details": {
-            "reasoning_tokens": len(answer.thought),
-            "audio_tokens": 0,
+            "reasoning_tokens": sum(len(each.thought) for each in answer.all),
+            "audio_tokens": spoken,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
     }
 
 
-def _weigh(messages: list[Any]) -> tuple[int, str, str]:
-    tokens, last_user, role = 0, "", ""
-    for at, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise BadAsk(f"Invalid type for 'messages[{at}]': expected an object with a role.", param=f"messages[{at}]")
-        role = message["role"]
-        content = message.get("content")
-        if isinstance(content, str):
-            text, media = content, 0
-        elif isinstance(content, list):
-            parts = [part for part in content if isinstance(part, dict)]
-            text = "".join(str(part.get("text") or "") for part in parts)
-            media = sum(part.get("type") not in {"text", "refusal"} for part in parts)
-        elif content is None and role == "assistant":
-            text, media = "", 0
-        else:
-            raise BadAsk(
-                f"Invalid type for 'messages[{at}].content': expected a string or an array.",
-                param=f"messages[{at}].content",
-            )
-        tokens += text_tokens(text) + media * MEDIA_TOKENS
-        if message.get("tool_calls"):
-            tokens += json_tokens(message["tool_calls"])
-        if role == "user":
-            last_user = text
-    return tokens, last_user, role
+def _is_text(ask: Ask, answer: Answer) -> bool:
+    return answer.call is None and not answer.refused and "audio" not in ask.wants
 
 
-def _tools(tools: object) -> tuple[Tool, ...]:
-    found: list[Tool] = []
-    for tool in tools if isinstance(tools, list) else ():
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
-            schema = function.get("parameters")
-            found.append(Tool(function["name"], schema if isinstance(schema, dict) else {"type": "object"}))
-    return tuple(found)
+def _message(ask: Ask, answer: Answer) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": answer.text if _is_text(ask, answer) else None,
+        "refusal": answer.text if answer.refused else None,
+        "annotations": [],
+    }
+    if answer.call is not None:
+        message["tool_calls"] = [
+            {
+                "id": call_id(answer, at),
+                "type": "custom" if call.custom else "function",
+                **_call_words(call.custom, call.name, call.arguments.decode()),
+            }
+            for at, call in enumerate(answer.calls)
+        ]
+    elif "audio" in ask.wants and not answer.refused:
+        message["audio"] = {
+            "id": f"audio_{answer.digest.hex()[:24]}",
+            "data": "".join(sound(piece) for piece in answer.pieces),
+            "transcript": answer.text,
+            "expires_at": created(answer),
+        }
+    return message
 
 
-def _forced(choice: object, tools: tuple[Tool, ...]) -> tuple[str | None, bool]:
-    if choice == "required" and tools:
-        return tools[0].name, False
-    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
-        return str(choice["function"].get("name")), True
-    return None, False
+def _call_words(custom: bool, name: str | None, words: str) -> dict[str, Any]:  # noqa: FBT001 # it is data
+    named = {} if name is None else {"name": name}
+    return {"custom": {**named, "input": words}} if custom else {"function": {**named, "arguments": words}}
 
 
-def _json_schema(response_format: object) -> Mapping[str, Any] | None:
-    if not isinstance(response_format, dict):
+def _logprobs(ask: Ask, answer: Answer, pieces: tuple[str, ...]) -> dict[str, Any] | None:
+    if "logprobs" not in ask.wants:
         return None
-    if response_format.get("type") == "json_object":
-        return {"type": "object", "properties": {"answer": {"type": "string"}}}
-    named = response_format.get("json_schema")
-    schema = named.get("schema") if isinstance(named, dict) else None
-    return schema if isinstance(schema, dict) else None
+    shown = [logprob(piece, ask.top_logprobs) for piece in pieces]
+    return {"content": None, "refusal": shown} if answer.refused else {"content": shown, "refusal": None}
+
+
+def _deltas(ask: Ask, answer: Answer) -> list[bytes]:
+    """Return the rest of a choice after `"delta":`, one for each token."""
+    shown: list[tuple[dict[str, Any], Any]] = []
+    if answer.call is not None:
+        for at, call in enumerate(answer.calls):
+            kind = "custom" if call.custom else "function"
+            opening = {"index": at, "id": call_id(answer, at), "type": kind, **_call_words(call.custom, call.name, "")}
+            shown.append(({"tool_calls": [opening]}, None))
+            pieces = call.pieces if at else answer.pieces
+            shown += [({"tool_calls": [{"index": at, **_call_words(call.custom, None, p)}]}, None) for p in pieces]
+    else:
+        for at, piece in enumerate(answer.pieces):
+            logprobs = _logprobs(ask, answer, (piece,))
+            if answer.refused:
+                shown.append(({"refusal": piece}, logprobs))
+            elif "audio" in ask.wants:
+                first = {} if at else {"id": f"audio_{answer.digest.hex()[:24]}"}
+                shown.append(({"audio": {**first, "data": sound(piece), "transcript": piece}}, logprobs))
+            else:
+                shown.append(({"content": piece}, logprobs))
+    return [
+        json_bytes(delta) + b',"logprobs":' + json_bytes(logprobs) + b',"finish_reason":null}]'
+        for delta, logprobs in shown
+    ]
