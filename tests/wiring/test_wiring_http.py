@@ -3,6 +3,7 @@
 import json
 import socket
 import ssl
+import sys
 
 import pytest
 import trustme
@@ -177,8 +178,8 @@ async def test_http2_says_what_it_needs_each_time():
             assert "http2" in str(error)
 
 
-@pytest.mark.option("gemini.credentials")
-async def test_a_key_file_of_vertex_says_what_it_needs():
+async def test_a_key_file_of_vertex_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.auth.crypt", None)
     config = GeminiConfig(variant="vertex", project="p", region="eu", credentials=Secret("{}"))
     with pytest.raises(spillway.ConfigError, match="vertex"):
         await cluster_of(config, runtime="gemini").start()

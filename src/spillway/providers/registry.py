@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -97,6 +97,8 @@ def config_class(runtime: str) -> type[RuntimeConfig]:
 
 def key_variables(runtime: str, config: RuntimeConfig | None = None) -> tuple[str, ...]:
     """Return the environment variables that a runtime's key is looked for in when none is configured."""
+    if config is not None and _default_credentials(config) is not None:
+        return ()
     variant = runtime
     if getattr(config, "variant", None) == "azure":
         variant = "azure-entra" if getattr(config, "auth", None) == "entra" else "azure"
@@ -149,6 +151,9 @@ def _credentials(
         if not 0 <= key < len(given):
             raise ConfigError(f"deployment {deployment.name!r}: api_key has {len(given)} entries, no number {key}")
         given = given[key]
+    own = _default_credentials(config)
+    if given is None and own is not None:
+        return own(environ)
     if given is None:
         names = key_variables(runtime, config)
         found = next((name for name in names if environ.get(name)), None)
@@ -162,6 +167,12 @@ def _credentials(
     if isinstance(given, Secret) and not given:
         raise ConfigError(f"deployment {deployment.name!r}: the API key is empty")
     return credential_provider(given, environ)
+
+
+def _default_credentials(config: RuntimeConfig) -> Callable[[Mapping[str, str]], CredentialProvider] | None:
+    """Return what makes the credentials of a runtime that has some without any being configured."""
+    found: Callable[[Mapping[str, str]], CredentialProvider] | None = getattr(config, "default_credentials", None)
+    return found
 
 
 def _third_parties() -> Mapping[str, Any]:

@@ -62,15 +62,16 @@ Block = Text | Media | Native | Call | Result | Thought
 
 
 class Turn(msgspec.Struct):
-    """What one side said before the other spoke; never empty.
+    """What one side said before the other spoke; never empty, but for what `own` holds.
 
     Attributes:
-        extra_content: an assistant message's field of that name: signatures of the text, by provider.
+        own: the assistant's messages that have fields which only their runtime reads: where the blocks of such a
+            message begin, where they end, and the message.
     """
 
     side: Literal["user", "assistant"]
     blocks: list[Block]
-    extra_content: Mapping[str, Any] | None = None
+    own: list[tuple[int, int, Message]] = []
 
 
 class Conversation(msgspec.Struct):
@@ -80,12 +81,15 @@ class Conversation(msgspec.Struct):
     turns: list[Turn]
 
 
-def read_turns(messages: Sequence[Message], losses: Losses, *, marks: bool = False) -> Conversation:
+def read_turns(
+    messages: Sequence[Message], losses: Losses, *, marks: bool = False, own: frozenset[str] = frozenset()
+) -> Conversation:
     """Sort messages into instructions and alternating turns; texts without a character are left out.
 
     Args:
         losses: what of the messages can't be carried goes there.
         marks: whether a part may carry `cache_control`.
+        own: fields of the assistant's messages that the runtime reads by itself; see `Turn.own`.
 
     Raises:
         BadRequest: a message is malformed, or holds what the runtime can't take; it names the place.
@@ -102,7 +106,7 @@ def read_turns(messages: Sequence[Message], losses: Losses, *, marks: bool = Fal
         if keys is None:
             raise unsupported(f"messages[{index}].role", runtime, f"the {runtime} runtime has no role {role!r}")
         if not message.keys() <= keys:
-            _check_keys(message, keys, index, losses)
+            _check_keys(message, keys | own if role == "assistant" else keys, index, losses)
         content = message.get("content")
         where = f"messages[{index}].content"
         blocks: list[Block]
@@ -117,15 +121,16 @@ def read_turns(messages: Sequence[Message], losses: Losses, *, marks: bool = Fal
             continue
         if role == "assistant" and len(message) > 2:
             blocks = _said(message, blocks, names, index, losses)
-        if not blocks:
+        has_own = role == "assistant" and any(message.get(name) for name in own)
+        if not blocks and not has_own:
             continue
         side: Literal["user", "assistant"] = "assistant" if role == "assistant" else "user"
-        if turns and turns[-1].side == side:
-            turns[-1].blocks += blocks
-        else:
-            turns.append(Turn(side, blocks))
-        if role == "assistant" and message.get("extra_content"):
-            turns[-1].extra_content = message["extra_content"]
+        if not turns or turns[-1].side != side:
+            turns.append(Turn(side, []))
+        turn = turns[-1]
+        turn.blocks += blocks
+        if has_own:
+            turn.own.append((len(turn.blocks) - len(blocks), len(turn.blocks), message))
     if not turns:
         raise BadRequest("messages: no message says anything", provider=runtime)
     return Conversation(system, turns)

@@ -171,6 +171,8 @@ class WireRunner:
         request = batch.request
         wire = self._wire
         session = self._session or await self._open()
+        if session.expires:
+            await session.fresh()
         stream = batch.stream and request.inputs is None and not request.counts
         losses = Losses(wire.kind, lenient=self._lenient)
         lease: SessionSnapshot | None = None

@@ -120,6 +120,6 @@ model = "gemini-2.5-flash"
 [deployment.runtime_config]
 api_key = { from_env = "GEMINI_API_KEY" }
 #endpoint = "https://generativelanguage.googleapis.com"
-#variant  = "ai_studio"                 # ai_studio | vertex, which also takes project, region and credentials
+#variant  = "ai_studio"                 # ai_studio | vertex, with project, region, credentials, quota_project
 #safety   = []                          # [{ category = "HARM_CATEGORY_...", threshold = "BLOCK_..." }]
 """

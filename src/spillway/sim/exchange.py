@@ -12,13 +12,14 @@ import hashlib
 import msgspec
 from aiohttp import web
 
-from spillway.sim import broken
+from spillway.sim import broken, google_tokens
 from spillway.sim.answers import Answer, compose
 from spillway.sim.ask import Ask, BadAsk
 from spillway.sim.clock import Clock, WallClock, pause
 from spillway.sim.config import SimConfig
 from spillway.sim.delivery import send_stream, send_unary
 from spillway.sim.faults import Fault, FaultError, parse_fault
+from spillway.sim.google_tokens import TokenDesk
 from spillway.sim.limits import Limits
 from spillway.sim.prices import PriceList
 from spillway.sim.routes import Target, family, resolve
@@ -58,6 +59,7 @@ class Exchange:
         self._clock = clock
         self._wall = wall
         self._closing = closing
+        self.tokens = TokenDesk(clock, wall, lifetime_s=config.token_lifetime_s)
         self._limits = Limits(config.limits)
         self._prices = PriceList(config.prices)
         self._started = clock()
@@ -72,6 +74,8 @@ class Exchange:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        if request.path in google_tokens.ROUTES:
+            return await self.tokens.handle(request)
         target = resolve(request.path, request.query, request.headers)
         self._requests += 1
         request_id = _request_id(self._config.seed, self._requests)
@@ -188,7 +192,7 @@ class Exchange:
                 return known
         if route.action == "generate":
             ask = dialect.read(raw, route)
-            prepared = Prepared(ask, compose(self._config.seed, ask))
+            prepared = Prepared(ask, getattr(dialect, "compose", compose)(self._config.seed, ask))
         else:
             ask, body = dialect.other(raw, route)
             prepared = Prepared(ask, _without_output(ask), body)
@@ -201,7 +205,7 @@ class Exchange:
     def _key_trouble(self, key: str) -> Trouble | None:
         if not key:
             return Trouble(kind="no_key")
-        if self.valid_keys is not None and key not in self.valid_keys:
+        if self.tokens.refuses(key) or (self.valid_keys is not None and key not in self.valid_keys):
             return Trouble(kind="bad_key")
         return None
 

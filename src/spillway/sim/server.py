@@ -13,6 +13,7 @@ from spillway.sim import control
 from spillway.sim.clock import Clock, WallClock, wall_now
 from spillway.sim.config import SimConfig
 from spillway.sim.exchange import Exchange
+from spillway.sim.google_tokens import TokenDesk
 from spillway.sim.scenario import Scenario
 
 BACKLOG = 4096
@@ -106,6 +107,11 @@ class Simulator:
     def set_valid_keys(self, keys: frozenset[str] | None) -> None:
         """Accept only `keys` from now on, None for any that is not empty."""
         self._open().valid_keys = keys
+
+    @property
+    def tokens(self) -> TokenDesk:
+        """Google's token endpoints: what they handed out, and ways to let them fail."""
+        return self._open().tokens
 
     def set_scenario(self, scenario: Scenario | Mapping[str, Any]) -> None:
         """Inject the faults of `scenario` from now on; its time goes on from the start or the last reset."""

@@ -5,196 +5,148 @@ Source: https://ai.google.dev/api/generate-content.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from spillway.core.errors import BadRequest
 from spillway.core.request import GenerateRequest
-from spillway.providers.encoding import Losses, drop_openai_fields, extra_fields, stop_list, unsupported
-from spillway.providers.gemini.config import SafetySetting
-from spillway.providers.parts import Media, Native, Text
-from spillway.providers.turns import Block, Call, Conversation, Thought, read_turns, schema_of
+from spillway.providers.encoding import Losses, extra_fields
+from spillway.providers.gemini.contents import OWN_FIELDS, RUNTIME, Target, contents_of
+from spillway.providers.gemini.generation import choice_of, generation_of, tools_of
+from spillway.providers.turns import read_turns
 
-RUNTIME = "gemini"
-MADE_ID = "call-made-"
-"""Begins the ids of calls to which the provider gave none."""
+_RENAMED = {
+    "frequency_penalty": "frequencyPenalty",
+    "logprobs": "responseLogprobs",
+    "max_completion_tokens": "maxOutputTokens",
+    "n": "candidateCount",
+    "presence_penalty": "presencePenalty",
+    "top_k": "topK",
+    "top_logprobs": "logprobs",
+}
+"""OpenAI's fields that are fields of `generationConfig` here."""
 
-UNSIGNED = "skip_thought_signature_validator"
-"""What the provider takes for a call whose signature is not at hand."""
+_UNKNOWN = {
+    "audio": "say the voice in generationConfig.speechConfig",
+    "logit_bias": "the API has no such field",
+    "moderation": "the API has no such field; see safetySettings",
+    "prediction": "the API has no such field",
+    "reasoning": "use reasoning_effort, or thinkingConfig in generationConfig",
+    "safety_identifier": "the API has no such field",
+    "store": "the API keeps no answers",
+    "user": "the API has no such field",
+    "verbosity": "the API has no such field",
+    "web_search_options": 'use the tool {"googleSearch": {}}',
+}
+"""OpenAI's fields that have no counterpart here."""
 
-_OLD_MODELS = ("gemini-1", "gemini-2")
-_MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
-_LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH", "max": "XHIGH"}
-_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
+_NO_EFFECT = ("prompt_cache_key", "prompt_cache_retention", "stream_options")
+_TIERS = {"auto": None, "default": "standard", "fast": "priority"}
+_OF_VERTEX = ("labels", "modelArmorConfig", "model_armor_config", "routingConfig", "routing_config")
+_COUNTED_ON_VERTEX = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
 
 
-def encode_contents(
-    request: GenerateRequest, losses: Losses, *, model: str, vertex: bool, safety: Sequence[SafetySetting]
-) -> dict[str, Any]:
+def encode_contents(request: GenerateRequest, losses: Losses, target: Target) -> dict[str, Any]:
     """Return the body of a `generateContent` request; whether it is streamed is the URL's to say.
-
-    Args:
-        vertex: leave out what Vertex does not know: the ids of calls.
 
     Raises:
         BadRequest: something in the request has no counterpart here; it names the field.
     """
-    said = read_turns(request.messages, losses)
-    body: dict[str, Any] = {"contents": _contents(said, signed=not model.startswith(_OLD_MODELS), ids=not vertex)}
+    said = read_turns(request.messages, losses, own=OWN_FIELDS)
+    body: dict[str, Any] = {"contents": contents_of(said, target, losses)}
     if said.system:
         body["systemInstruction"] = {"parts": [{"text": "\n\n".join([text.text for text in said.system])}]}
-    config = _generation(request, model)
+    config = generation_of(request, target, losses)
     if config:
         body["generationConfig"] = config
     strict = False
     if request.tools:
-        body["tools"], strict = _tools(request.tools)
+        body["tools"], strict = tools_of(request.tools, losses)
     if request.tool_choice is not None:
-        body["toolConfig"] = {"functionCallingConfig": _choice(request.tool_choice)}
+        body["toolConfig"] = {"functionCallingConfig": choice_of(request.tool_choice)}
     if strict:
         calling = body.setdefault("toolConfig", {}).setdefault("functionCallingConfig", {})
         if calling.get("mode", "AUTO") == "AUTO":
             calling["mode"] = "VALIDATED"
-    if safety:
-        body["safetySettings"] = [{"category": one.category, "threshold": one.threshold} for one in safety]
+    if target.safety:
+        body["safetySettings"] = [{"category": one.category, "threshold": one.threshold} for one in target.safety]
     if request.extra:
-        _add_extra(body, extra_fields(request, RUNTIME), losses)
+        _add_extra(body, extra_fields(request, RUNTIME), target, losses)
     return body
 
 
-def _contents(said: Conversation, *, signed: bool, ids: bool) -> list[dict[str, Any]]:
-    current = max((at for at, turn in enumerate(said.turns) if _is_asked(turn.blocks)), default=-1)
-    contents: list[dict[str, Any]] = []
-    for at, turn in enumerate(said.turns):
-        parts: list[dict[str, Any]] = []
-        first = signed and at > current
-        for block in turn.blocks:
-            parts.append(_part(block, ids=ids, sign=first))
-            first = first and not isinstance(block, Call)
-        contents.append({"role": "model" if turn.side == "assistant" else "user", "parts": parts})
-    return contents
+def counted_body(body: dict[str, Any], target: Target) -> dict[str, Any]:
+    """Return the body of a `countTokens` request for what `body` would generate from."""
+    if target.vertex:
+        return {name: value for name, value in body.items() if name in _COUNTED_ON_VERTEX}
+    return {"generateContentRequest": {"model": f"models/{target.model}", **body}}
 
 
-def _is_asked(blocks: Sequence[Block]) -> bool:
-    """Whether these are a user's words, which begin a turn in the sense of the signatures."""
-    return any(isinstance(block, Text) for block in blocks) and not any(isinstance(block, Call) for block in blocks)
-
-
-def _part(block: Block, *, ids: bool, sign: bool) -> dict[str, Any]:
-    if isinstance(block, Text):
-        return {"text": block.text}
-    if isinstance(block, Call):
-        call: dict[str, Any] = {"name": block.name, "args": block.arguments}
-        if ids and block.id and not block.id.startswith(MADE_ID):
-            call["id"] = block.id
-        part: dict[str, Any] = {"functionCall": call}
-        signature = _signature(block.extra)
-        if signature is not None:
-            part["thoughtSignature"] = signature
-        elif sign:
-            part["thoughtSignature"] = UNSIGNED
-        return part
-    if isinstance(block, Media | Native | Thought):
-        raise unsupported(getattr(block, "where", "messages"), RUNTIME, "only text is supported yet")
-    if not block.name:
-        why = f"no call {block.call_id!r} precedes it and it names no tool"
-        raise unsupported("messages: tool_call_id", RUNTIME, why)
-    result: dict[str, Any] = {"name": block.name, "response": {"output": block.text}}
-    if ids and block.call_id and not block.call_id.startswith(MADE_ID):
-        result["id"] = block.call_id
-    return {"functionResponse": result}
-
-
-def _signature(extra: Mapping[str, Any]) -> str | None:
-    """Return what Google signs a call with, from where its OpenAI-compatible API puts it."""
-    content = extra.get("extra_content")
-    google = content.get("google") if isinstance(content, Mapping) else None
-    signature = google.get("thought_signature") if isinstance(google, Mapping) else None
-    return signature if isinstance(signature, str) else None
-
-
-def _generation(request: GenerateRequest, model: str) -> dict[str, Any]:
-    config: dict[str, Any] = {}
-    if request.max_tokens is not None:
-        config["maxOutputTokens"] = request.max_tokens
-    if request.temperature is not None:
-        config["temperature"] = request.temperature
-    if request.top_p is not None:
-        config["topP"] = request.top_p
-    if request.seed is not None:
-        config["seed"] = request.seed
-    stops = stop_list(request.stop)
-    if stops:
-        config["stopSequences"] = stops
-    if request.response_format is not None:
-        kind, schema = schema_of(request.response_format, RUNTIME)
-        if kind != "text":
-            config["responseMimeType"] = "application/json"
-        if schema is not None:
-            config["responseJsonSchema"] = schema
-    effort = request.reasoning_effort
-    if effort is not None:
-        by_budget = model.startswith(_OLD_MODELS)
-        value: Any = (_BUDGETS if by_budget else _LEVELS).get(effort)
-        if value is None:
-            raise unsupported("reasoning_effort", RUNTIME, f"{model} has no effort {effort!r}")
-        config["thinkingConfig"] = {"thinkingBudget" if by_budget else "thinkingLevel": value}
-    return config
-
-
-def _tools(tools: Sequence[Mapping[str, Any]]) -> tuple[list[Any], bool]:
-    declared: list[dict[str, Any]] = []
-    others: list[Any] = []
-    strict = False
-    for at, tool in enumerate(tools):
-        function = tool.get("function")
-        if tool.get("type") != "function":
-            if "type" in tool:
-                raise unsupported(f"tools[{at}]", RUNTIME, f"there are no tools of type {tool['type']!r}")
-            others.append(tool)
-            continue
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise BadRequest(f"tools[{at}].function has no name", provider=RUNTIME)
-        mine: dict[str, Any] = {"name": function["name"]}
-        if function.get("description"):
-            mine["description"] = function["description"]
-        if function.get("parameters"):
-            mine["parametersJsonSchema"] = function["parameters"]
-        strict = strict or bool(function.get("strict"))
-        declared.append(mine)
-    return ([{"functionDeclarations": declared}] if declared else []) + others, strict
-
-
-def _choice(choice: str | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(choice, str):
-        mode = _MODES.get(choice)
-        if mode is None:
-            raise unsupported("tool_choice", RUNTIME, f"there is no choice {choice!r}")
-        return {"mode": mode}
-    if choice.get("type") == "function":
-        return {"mode": "ANY", "allowedFunctionNames": [(choice.get("function") or {}).get("name")]}
-    allowed = choice.get("allowed_tools")
-    if choice.get("type") != "allowed_tools" or not isinstance(allowed, Mapping):
-        raise unsupported("tool_choice", RUNTIME, "it must be a mode, a function or allowed_tools")
-    names = [(tool.get("function") or {}).get("name") for tool in allowed.get("tools") or ()]
-    mode = "ANY" if allowed.get("mode") == "required" else "VALIDATED"
-    return {"mode": mode, "allowedFunctionNames": names}
-
-
-def _add_extra(body: dict[str, Any], extra: dict[str, Any], losses: Losses) -> None:
-    """Merge the provider's own fields in, tables into tables; a few of OpenAI's are translated."""
-    drop_openai_fields(extra, losses)
+def _add_extra(body: dict[str, Any], extra: dict[str, Any], target: Target, losses: Losses) -> None:
+    """Merge the provider's own fields in, tables into tables; those of OpenAI's are translated or refused."""
+    for name, why in _UNKNOWN.items():
+        if extra.pop(name, None):
+            losses.drop(f"extra.{name}", why)
+    for name in _NO_EFFECT:
+        if extra.pop(name, None):
+            losses.note(f"extra.{name}", "the API has no such field")
     if extra.pop("parallel_tool_calls", None) is False:
         losses.drop("extra.parallel_tool_calls", "the API can't forbid parallel calls")
-    for theirs, ours in (
-        ("max_completion_tokens", "maxOutputTokens"),
-        ("presence_penalty", "presencePenalty"),
-        ("frequency_penalty", "frequencyPenalty"),
-    ):
-        value = extra.pop(theirs, None)
-        if value is not None:
-            body.setdefault("generationConfig", {})[ours] = value
+    generation = _renamed(extra)
+    _add_tier(body, extra.pop("service_tier", None))
+    _add_metadata(body, extra.pop("metadata", None), target, losses)
+    if not target.vertex:
+        for name in _OF_VERTEX:
+            if extra.pop(name, None):
+                losses.drop(f"extra.{name}", "only Vertex knows it")
+    _add_safety(body, extra)
+    if generation:
+        _merge(body, {"generationConfig": generation})
     _merge(body, extra)
+
+
+def _renamed(extra: dict[str, Any]) -> dict[str, Any]:
+    """Take out what is a field of `generationConfig` here, and return it under its name there."""
+    generation: dict[str, Any] = {}
+    if extra.get("n") == 1:
+        del extra["n"]
+    for theirs, ours in _RENAMED.items():
+        value = extra.pop(theirs, None)
+        if value is not None and value is not False:
+            generation[ours] = value
+    if "logprobs" in generation:
+        generation["responseLogprobs"] = True
+    if extra.pop("include_thoughts", None):
+        generation["thinkingConfig"] = {"includeThoughts": True}
+    modalities = extra.pop("modalities", None)
+    if modalities:
+        generation["responseModalities"] = [str(one).upper() for one in modalities]
+    return generation
+
+
+def _add_tier(body: dict[str, Any], tier: Any) -> None:
+    wanted = _TIERS.get(tier, tier)
+    if wanted is not None:
+        body["serviceTier"] = wanted
+
+
+def _add_metadata(body: dict[str, Any], metadata: Any, target: Target, losses: Losses) -> None:
+    if not metadata:
+        return
+    if target.vertex:
+        body["labels"] = dict(metadata)
+    else:
+        losses.drop("extra.metadata", "only Vertex has labels")
+
+
+def _add_safety(body: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Add a request's safety settings to the deployment's; those of the same category are the request's."""
+    given = extra.pop("safetySettings", None) or extra.pop("safety_settings", None)
+    if not given:
+        return
+    mine = {str(one.get("category")) for one in given if isinstance(one, Mapping)}
+    body["safetySettings"] = [one for one in body.get("safetySettings", ()) if one["category"] not in mine] + list(
+        given
+    )
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,8 +10,19 @@ import msgspec
 from spillway.core.errors import InferenceError, ServerError
 from spillway.core.reply import Usage
 from spillway.core.request import GenerateRequest
-from spillway.providers.encoding import encode_body, extra_fields
+from spillway.providers.encoding import Losses, encode_body, extra_fields, unsupported
+from spillway.providers.gemini.contents import RUNTIME
 from spillway.providers.reading import ABSENT, UNREADABLE, Count, count, is_set, unreadable
+
+_AI_STUDIO = {"task_type": "taskType", "output_dimensionality": "outputDimensionality"}
+_VERTEX = {"taskType": "task_type"}
+_PARAMETERS = {
+    "autoTruncate": "autoTruncate",
+    "auto_truncate": "autoTruncate",
+    "outputDimensionality": "outputDimensionality",
+    "output_dimensionality": "outputDimensionality",
+}
+"""What Vertex takes for all texts together."""
 
 
 class _Statistics(msgspec.Struct, gc=False):
@@ -41,23 +52,45 @@ class _Embedded(msgspec.Struct, gc=False):
 _embedded = msgspec.json.Decoder(_Embedded).decode
 
 
-def encode_embeddings(request: GenerateRequest, *, model: str, vertex: bool) -> bytes:
-    """Return the body; `dimensions` of `extra` is translated, the rest of it goes into every text's request."""
-    extra = extra_fields(request, "gemini")
+def encode_embeddings(request: GenerateRequest, losses: Losses, *, model: str, vertex: bool) -> bytes:
+    """Return the body; of `extra` the task's type and title go into every text's request, in each API's spelling.
+
+    Raises:
+        BadRequest: an input is a list of token numbers, or a field has no counterpart.
+    """
+    extra = extra_fields(request, RUNTIME)
     size = extra.pop("dimensions", request.dimensions)
     inputs = request.inputs or ()
+    for at, text in enumerate(inputs):
+        if not isinstance(text, str):
+            raise unsupported(f"inputs[{at}]", RUNTIME, "only texts are embedded, no token numbers")
+    if extra.pop("encoding_format", "float") not in {"float", "base64"}:
+        losses.drop("extra.encoding_format", "vectors come as numbers")
+    if extra.pop("user", None):
+        losses.drop("extra.user", "the API has no such field")
     if vertex:
-        parameters: dict[str, Any] = {} if size is None else {"outputDimensionality": size}
-        body: dict[str, Any] = {"instances": [{"content": text, **extra} for text in inputs]}
-        if parameters:
-            body["parameters"] = parameters
-        return encode_body(body)
+        return encode_body(_predict(inputs, extra, size))
+    extra = {_AI_STUDIO.get(name, name): value for name, value in extra.items()}
     if size is not None:
         extra["outputDimensionality"] = size
     name = f"models/{model}"
     return encode_body(
         {"requests": [{"model": name, "content": {"parts": [{"text": text}]}, **extra} for text in inputs]}
     )
+
+
+def _predict(inputs: Sequence[Any], extra: dict[str, Any], size: Any) -> dict[str, Any]:
+    parameters: dict[str, Any] = {} if size is None else {"outputDimensionality": size}
+    each: dict[str, Any] = {}
+    for name, value in extra.items():
+        if name in _PARAMETERS:
+            parameters[_PARAMETERS[name]] = value
+        else:
+            each[_VERTEX.get(name, name)] = value
+    body: dict[str, Any] = {"instances": [{"content": text, **each} for text in inputs]}
+    if parameters:
+        body["parameters"] = parameters
+    return body
 
 
 def decode_embeddings(

@@ -9,6 +9,7 @@ from spillway.remote.session.credentials import (
     StaticApiKey,
     credential_provider,
 )
+from spillway.remote.session.expiry import Token
 from spillway.remote.session.snapshot import SessionSnapshot
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "EnvCredential",
     "FileCredential",
     "StaticApiKey",
+    "Token",
     "credential_provider",
 ]

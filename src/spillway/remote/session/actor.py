@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn, Self
 
 import msgspec
@@ -15,6 +15,7 @@ from spillway.core.errors import ConfigError, InferenceError, NetworkError, Unau
 from spillway.core.secrets import Secret
 from spillway.remote.http import HttpClient
 from spillway.remote.session.credentials import CredentialProvider
+from spillway.remote.session.expiry import Refreshing, windows_of
 from spillway.remote.session.snapshot import SessionSnapshot
 
 _logger = logging.getLogger("spillway.session")
@@ -32,6 +33,9 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
             when it is of no use.
         deployment: name for error messages.
         min_interval_s: the sources are not read more often than this for refused credentials.
+        refresh_early_s: so long before a token ends, a new one is fetched in the background.
+        refresh_late_s: so long before it ends, requests wait for the new one.
+        refresh_wait_s: and for so long at most.
     """
 
     provider: str
@@ -41,6 +45,9 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     verify: Callable[[HttpClient], Awaitable[None]] | None = None
     deployment: str | None = None
     min_interval_s: float = 1.0
+    refresh_early_s: float = 300.0
+    refresh_late_s: float = 60.0
+    refresh_wait_s: float = 5.0
 
     @property
     def sources(self) -> tuple[CredentialProvider, ...]:
@@ -68,12 +75,17 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
     Requests use `snapshot` and never wait for the mailbox. In an `ActorSystem` it takes `SessionRebuildRequest`s; it
     works without one just as well, through `rebuild` and `aclose`.
 
+    Attributes:
+        expires: whether the current generation's credential ends; if so, call `fresh` before `snapshot`.
+
     Invariants: at most one rebuild runs; a client is closed once nothing holds its generation, and not before.
     """
 
     def __init__(self, config: SessionConfig, first: SessionSnapshot) -> None:
         self._config = config
         self._snapshot = first
+        self.expires = first.windows.early_at < math.inf
+        self._refreshing = Refreshing(least_s=config.min_interval_s)
         self._refused = False
         self._read_at = -math.inf
         self._rebuild: asyncio.Task[InferenceError | None] | None = None
@@ -132,7 +144,7 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
         if not force and seen is not None and seen < self.generation and not self._refused:
             return self._snapshot
         while self._rebuild is not None and force and not self._forced:
-            await self._join(self._rebuild)
+            await self._join()
         if self._rebuild is None:
             now = asyncio.get_running_loop().time()
             if not force and now < self._read_at + self._config.min_interval_s:
@@ -140,11 +152,44 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
                 self._raise(None, cause)
             self._read_at = now
             self._forced = force
-            self._rebuild = asyncio.get_running_loop().create_task(self._renew(force=force))
-            self._rebuild.add_done_callback(self._renewed)
-        failure = await self._join(self._rebuild)
+            self._start(self._renew(force=force))
+        failure = await self._join()
         if failure is not None:
             self._raise(failure, cause)
+        return self._snapshot
+
+    async def fresh(self) -> SessionSnapshot:
+        """Return a generation whose credential lasts a while, and have the next one fetched when that is due.
+
+        Nobody waits until shortly before the credential ends; then all wait for the same new one.
+
+        Raises:
+            Unauthorized: there is no new credential, or none within `refresh_wait_s` (`rebuild_failed`).
+
+        Cancellation: the fetching goes on for the others.
+        """
+        snapshot = self._snapshot
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now < snapshot.windows.early_at:
+            return snapshot
+        if self._closed:
+            raise _ended()
+        late = now >= snapshot.windows.late_at
+        if self._rebuild is None and self._refreshing.may_try(now, late=late):
+            self._start(self._refresh())
+        if not late:
+            return snapshot
+        if self._rebuild is None:
+            raise self._unauthorized(f"{self._places()} yielded no new token a moment ago", "rebuild_failed")
+        try:
+            async with asyncio.timeout(self._config.refresh_wait_s):
+                failure = await self._join()
+        except TimeoutError:
+            wait = f"{self._config.refresh_wait_s:g} s"
+            raise self._unauthorized(f"{self._places()} yielded no new token within {wait}", "rebuild_failed") from None
+        if failure is not None:
+            raise self._unauthorized(failure.message, "rebuild_failed")
         return self._snapshot
 
     async def aclose(self) -> None:
@@ -168,8 +213,10 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
         """Close all clients."""
         await self.aclose()
 
-    @staticmethod
-    async def _join(rebuild: asyncio.Task[InferenceError | None]) -> InferenceError | None:
+    async def _join(self) -> InferenceError | None:
+        rebuild = self._rebuild
+        if rebuild is None:
+            return None
         try:
             return await asyncio.shield(rebuild)
         except asyncio.CancelledError:
@@ -177,6 +224,26 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
             if rebuild.cancelled() and (task is None or not task.cancelling()):
                 raise _ended() from None
             raise
+
+    def _start(self, work: Coroutine[Any, Any, InferenceError | None]) -> None:
+        self._rebuild = asyncio.get_running_loop().create_task(work)
+        self._rebuild.add_done_callback(self._renewed)
+
+    async def _refresh(self) -> InferenceError | None:
+        """Fetch the token that follows the present one; return why there is none."""
+        self._forced = False
+        old = self._snapshot
+        try:
+            secrets = await _read(self._config)
+            if secrets != old.secrets:
+                self._replace(_build(self._config, secrets, old.generation + 1))
+                return None
+            why = "the source still yields the token that is about to end"
+        except Exception as exc:  # noqa: BLE001 - whatever a source or a client's making raises keeps the old session
+            why = str(exc) if isinstance(exc, ConfigError) else type(exc).__name__
+        if self._refreshing.failed(asyncio.get_running_loop().time()):
+            _logger.warning("no new token for %s: %s", self._config.deployment or self._config.provider, why)
+        return self._unauthorized(f"no new token: {why}", "rebuild_failed")
 
     async def _renew(self, *, force: bool) -> InferenceError | None:
         """Do one rebuild; return why it failed."""
@@ -192,12 +259,18 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
             self._refused = self._refused or not force
             why = str(exc) if isinstance(exc, ConfigError) else type(exc).__name__
             return self._unauthorized(f"the session could not be rebuilt: {why}", "rebuild_failed")
+        self._replace(new)
+        return None
+
+    def _replace(self, new: SessionSnapshot) -> None:
+        config, old = self._config, self._snapshot
         self._snapshot = new
+        self.expires = new.windows.early_at < math.inf
+        self._refreshing.succeeded()
         self._refused = False
         self._retired.add(old)
         old.retire(self._let_go)
         _logger.info("session of %s rebuilt: generation %d", config.deployment or config.provider, new.generation)
-        return None
 
     def _renewed(self, _task: asyncio.Task[InferenceError | None]) -> None:
         self._rebuild = None
@@ -216,8 +289,10 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
         raise self._unauthorized(failure.message, failure.reason) from cause
 
     def _same_credential(self) -> Unauthorized:
-        places = ", ".join(dict.fromkeys(_place(source) for source in self._config.sources))
-        return self._unauthorized(f"{places} still yields the credential that was refused", "same_credential")
+        return self._unauthorized(f"{self._places()} still yields the credential that was refused", "same_credential")
+
+    def _places(self) -> str:
+        return ", ".join(dict.fromkeys(_place(source) for source in self._config.sources))
 
     def _unauthorized(self, message: str, reason: str | None) -> Unauthorized:
         config = self._config
@@ -238,7 +313,10 @@ async def _read(config: SessionConfig) -> tuple[Secret, ...]:
 def _build(config: SessionConfig, secrets: tuple[Secret, ...], generation: int) -> SessionSnapshot:
     prepared = None if config.prepare is None else config.prepare(secrets[0])
     built_at = asyncio.get_running_loop().time()
-    return SessionSnapshot(generation, config.build_client(), secrets, built_at=built_at, prepared=prepared)
+    windows = windows_of(secrets, built_at, early_s=config.refresh_early_s, late_s=config.refresh_late_s)
+    return SessionSnapshot(
+        generation, config.build_client(), secrets, built_at=built_at, prepared=prepared, windows=windows
+    )
 
 
 async def _verify(config: SessionConfig, snapshot: SessionSnapshot) -> None:

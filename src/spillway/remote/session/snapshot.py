@@ -7,6 +7,9 @@ from typing import Any, Self
 
 from spillway.core.secrets import Secret
 from spillway.remote.http import HttpClient
+from spillway.remote.session.expiry import Windows
+
+_FOR_EVER = Windows()
 
 
 class SessionSnapshot:
@@ -18,12 +21,13 @@ class SessionSnapshot:
         secrets: the pool of keys; never empty.
         prepared: what `SessionConfig.prepare` made of the first secret, e.g. headers; None without it.
         built_at: the loop's seconds.
+        windows: when the next generation is due because a secret ends.
         in_flight: requests and streams that hold it.
 
     Invariants: nothing of it changes but `in_flight`; its client is open while `in_flight` is not 0.
     """
 
-    __slots__ = ("_on_idle", "built_at", "client", "generation", "in_flight", "prepared", "secrets")
+    __slots__ = ("_on_idle", "built_at", "client", "generation", "in_flight", "prepared", "secrets", "windows")
 
     def __init__(
         self,
@@ -33,12 +37,14 @@ class SessionSnapshot:
         *,
         built_at: float,
         prepared: Any = None,
+        windows: Windows = _FOR_EVER,
     ) -> None:
         self.generation = generation
         self.client = client
         self.secrets = secrets
         self.prepared = prepared
         self.built_at = built_at
+        self.windows = windows
         self.in_flight = 0
         self._on_idle: Callable[[SessionSnapshot], None] | None = None
 

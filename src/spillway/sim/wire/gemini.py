@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from spillway.sim.answers import Answer
+from spillway.sim.answers import Answer, compose
 from spillway.sim.ask import Ask, decode_object
 from spillway.sim.limits import Verdict
 from spillway.sim.prices import PRICES
-from spillway.sim.wire import gemini_ask, gemini_errors
+from spillway.sim.wire import gemini_answer, gemini_ask, gemini_embed, gemini_errors
 from spillway.sim.wire.dialect import EVENT_STREAM, JSON, Refusal, Route, StreamPlan, Trouble, bearer, json_bytes
+from spillway.sim.wire.gemini_answer import GeminiAnswer
+from spillway.sim.wire.gemini_ask import GeminiAsk
 
 
 class GeminiDialect:
@@ -26,33 +27,49 @@ class GeminiDialect:
         """Return the API key of header or query, else the bearer token."""
         return headers.get("x-goog-api-key", "") or query.get("key", "") or bearer(headers)
 
-    def read(self, raw: bytes, route: Route) -> Ask:
+    def read(self, raw: bytes, route: Route) -> GeminiAsk:
         """Read a request; raises `BadAsk`."""
-        return gemini_ask.read(decode_object(raw), route, "gemini")
+        return gemini_ask.read(decode_object(raw), route, self.name)
+
+    def compose(self, seed: int, ask: Ask) -> Answer:
+        """Return the answer, with all its candidates and calls."""
+        return gemini_answer.compose(seed, ask) if isinstance(ask, GeminiAsk) else compose(seed, ask)
 
     def unary(self, ask: Ask, answer: Answer) -> bytes:
         """Write a whole response."""
-        return json_bytes(_response(ask, answer, _parts(answer), _finish(answer), answer.output_tokens))
+        mine, said = _own(ask, answer)
+        candidates = []
+        for index, one in enumerate(gemini_answer.candidates(said)):
+            parts = gemini_answer.whole_parts(mine, one)
+            tokens = [] if one.call is not None else list(enumerate(one.pieces))
+            candidates.append(
+                _candidate(index, parts, _finish(one))
+                | gemini_answer.logprobs(mine, one, tokens)
+                | gemini_answer.grounding(mine, one)
+            )
+        return json_bytes(_response(ask, answer, candidates, answer.output_tokens))
 
     def stream(self, ask: Ask, answer: Answer) -> StreamPlan:
         """Write a response for each piece; a call comes whole. Without `alt=sse` they make up one JSON array."""
-        responses: list[bytes] = [
-            json_bytes(_response(ask, answer, [{"text": piece, "thought": True}], None, at))
-            for at, piece in enumerate(answer.thought, 1)
-        ]
-        if answer.call is not None:
-            responses.append(json_bytes(_response(ask, answer, _parts(answer)[-1:], None, answer.output_tokens)))
-        else:
-            done = len(answer.thought)
-            responses += [
-                json_bytes(_response(ask, answer, [{"text": piece}], None, done + at))
-                for at, piece in enumerate(answer.pieces, 1)
-            ]
-        last = json_bytes(_response(ask, answer, [{"text": ""}], _finish(answer), answer.output_tokens))
+        mine, said = _own(ask, answer)
+        responses: list[bytes] = []
+        last: list[bytes] = []
+        for index, one in enumerate(gemini_answer.candidates(said)):
+            at = 0
+            for parts, token in gemini_answer.pieces(mine, one):
+                candidate = _candidate(index, parts, None)
+                if token is not None:
+                    candidate |= gemini_answer.logprobs(mine, one, [(at, token)])
+                    at += 1
+                sent = min(len(responses) + 1, answer.output_tokens)
+                responses.append(json_bytes(_response(ask, answer, [candidate], sent)))
+            ending = _candidate(index, gemini_answer.last_parts(mine, one), _finish(one))
+            ending |= gemini_answer.grounding(mine, one)
+            last.append(json_bytes(_response(ask, answer, [ending], answer.output_tokens)))
         if ask.as_events:
-            return StreamPlan(head=[], body=[_event(one) for one in responses], tail=[_event(last)])
+            return StreamPlan(head=[], body=[_event(one) for one in responses], tail=[_event(one) for one in last])
         body = [one + b"\r\n,\r\n" for one in responses]
-        return StreamPlan(head=[b"["], body=body, tail=[last + b"\r\n]\r\n"], content_type=JSON)
+        return StreamPlan(head=[b"["], body=body, tail=[b"\r\n,\r\n".join(last) + b"\r\n]\r\n"], content_type=JSON)
 
     def headers(
         self, request_id: str, ask: Ask, answer: Answer, verdict: Verdict | None, wall: datetime
@@ -76,10 +93,9 @@ class GeminiDialect:
     def other(self, raw: bytes, route: Route) -> tuple[Ask, bytes]:
         """Answer a token count or an embeddings request."""
         body = decode_object(raw)
-        if route.action == "count":
-            ask = gemini_ask.read(body, route, "gemini")
-            return ask, json_bytes({"totalTokens": ask.input_tokens})
-        return gemini_ask.embed(body, route)
+        return (
+            gemini_embed.count(body, route, self.name) if route.action == "count" else gemini_embed.embed(body, route)
+        )
 
     def models(self) -> bytes:
         """List the models that have a price."""
@@ -130,25 +146,22 @@ def _finish(answer: Answer) -> str:
     return "MAX_TOKENS" if answer.finish == "length" else "STOP"
 
 
-def _parts(answer: Answer) -> list[dict[str, Any]]:
-    parts: list[dict[str, Any]] = []
-    if answer.thought:
-        parts.append({"text": "".join(answer.thought), "thought": True})
-    if answer.call is not None:
-        call = {"name": answer.call.name, "args": msgspec.Raw(answer.call.arguments)}
-        parts.append({"functionCall": call, "thoughtSignature": base64.b64encode(answer.digest).decode()})
-    elif answer.pieces:
-        parts.append({"text": answer.text})
-    return parts
+def _own(ask: Ask, answer: Answer) -> tuple[GeminiAsk, GeminiAnswer]:
+    if not isinstance(ask, GeminiAsk) or not isinstance(answer, GeminiAnswer):
+        raise TypeError("not of this dialect")
+    return ask, answer
 
 
-def _response(
-    ask: Ask, answer: Answer, parts: list[dict[str, Any]], finish: str | None, output_tokens: int
-) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
+def _candidate(index: int, parts: list[dict[str, Any]], finish: str | None) -> dict[str, Any]:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": index}
     if finish is not None:
         candidate["finishReason"] = finish
-    thoughts = min(len(answer.thought), output_tokens)
+    return candidate
+
+
+def _response(ask: Ask, answer: Answer, candidates: list[dict[str, Any]], output_tokens: int) -> dict[str, Any]:
+    _, said = _own(ask, answer)
+    thoughts = min(sum(len(one.thought) for one in gemini_answer.candidates(said)), output_tokens)
     usage = {
         "promptTokenCount": answer.input_tokens,
         "candidatesTokenCount": output_tokens - thoughts,
@@ -156,7 +169,7 @@ def _response(
         "totalTokenCount": answer.input_tokens + output_tokens,
     }
     return {
-        "candidates": [candidate],
+        "candidates": candidates,
         "usageMetadata": {name: count for name, count in usage.items() if count},
         "modelVersion": ask.model,
         "responseId": answer.digest.hex(),

@@ -1,47 +1,15 @@
-"""Gemini's wire: bodies out, responses in."""
+"""Gemini's requests: bodies out."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from gemini_pieces import CALL, TOOL, USER, body, said, wire
 
-from spillway.core.building import TokensBuilder
-from spillway.core.errors import BadRequest, ContentFiltered, NetworkError, ServerError
-from spillway.core.reply import FinishReason, Usage
+from spillway.core.errors import BadRequest
 from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers.encoding import Losses
 from spillway.providers.gemini import GeminiConfig, SafetySetting
-from spillway.providers.gemini.runner import GeminiWire
-
-USER = ({"role": "user", "content": "hi"},)
-TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
-CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
-
-
-def wire(model="gemini-3.8-flash", **options) -> GeminiWire:
-    return GeminiWire(GeminiConfig(**options), model)
-
-
-def body(*messages, model="gemini-3.8-flash", options=None, **fields) -> dict:
-    request = GenerateRequest(messages=messages or USER, **fields)
-    return json.loads(wire(model, **(options or {})).encode(request, Losses("gemini"), stream=False)[1])
-
-
-def whole(body):
-    return built(wire().decode(body)[0])
-
-
-def built(chunks):
-    builder = TokensBuilder()
-    for chunk in chunks:
-        builder.add(chunk)
-    return builder.build()
-
-
-def said(role, content, **more):
-    return {"role": role, "content": content, **more}
 
 
 def test_a_plain_request():
@@ -258,190 +226,119 @@ def test_what_can_not_be_carried_is_refused_by_name(fields, place):
         body(*fields.pop("messages", ()), **fields)
 
 
-WHOLE = {
-    "candidates": [
-        {
-            "index": 0,
-            "finishReason": "STOP",
-            "content": {
-                "role": "model",
-                "parts": [{"text": "plan", "thought": True}, {"text": "hi", "thoughtSignature": "x"}],
-            },
-        }
-    ],
-    "usageMetadata": {
-        "promptTokenCount": 100,
-        "cachedContentTokenCount": 40,
-        "candidatesTokenCount": 20,
-        "thoughtsTokenCount": 30,
-        "toolUsePromptTokenCount": 7,
-        "totalTokenCount": 157,
-    },
-    "responseId": "abc",
-}
-USAGE = Usage(input_tokens=107, output_tokens=50, cached_tokens=40, reasoning_tokens=30)
+VERTEX = {"variant": "vertex", "project": "p"}
 
 
-def test_a_whole_response():
-    tokens = whole(json.dumps(WHOLE).encode())
-    assert (tokens.text, tokens.reasoning, tokens.finish_reason, tokens.usage) == (
-        "hi",
-        "plan",
-        FinishReason.STOP,
-        USAGE,
-    )
+def signed(signature):
+    return {"extra_content": {"google": {"thought_signature": signature}}}
 
 
-def answer(*parts, finish="STOP", **more):
-    return {"candidates": [{"content": {"parts": list(parts)}, "finishReason": finish}], **more}
-
-
-def test_function_calls_finish_with_tool_calls_and_get_ids_when_they_have_none():
-    response = answer(
-        {"functionCall": {"name": "f", "args": {"a": 1}}},
-        {"functionCall": {"id": "own", "name": "g"}},
-        {"functionCall": {"name": "h", "args": None}},
-        responseId="abc",
-    )
-    tokens = whole(json.dumps(response, separators=(",", ":")).encode())
-    assert tokens.finish_reason is FinishReason.TOOL_CALLS
-    assert [(c.name, c.arguments) for c in tokens.tool_calls] == [("f", '{"a":1}'), ("g", "{}"), ("h", "{}")]
-    ids = [c.id for c in tokens.tool_calls]
-    assert ids[1] == "own"
-    assert len(set(ids)) == 3
-
-
-def test_made_up_ids_differ_from_answer_to_answer_and_are_not_sent_back():
-    response = json.dumps(answer({"functionCall": {"name": "f", "args": {}}})).encode()
-    made, other = (whole(response).tool_calls[0].id for _ in range(2))
-    assert made != other
+def test_signatures_of_texts_stay_on_the_last_text_of_their_message():
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}, **signed("i")}
+    native = {"executableCode": {"code": "1"}, "thoughtSignature": "n"}
     sent = body(
         said("user", "go"),
-        said("assistant", None, tool_calls=[{**CALL, "id": made}]),
-        {"role": "tool", "tool_call_id": made, "content": "42"},
+        said("assistant", [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], **signed("s1")),
+        said("assistant", "c", **signed("s2"), images=[image], native_parts=[native]),
+        said("assistant", None, **signed("s3"), tool_calls=[{**CALL, **signed("s4")}, CALL]),
+        {"role": "tool", "tool_call_id": "c1", "content": "42"},
+        said("assistant", "", **signed("s5")),
     )
-    assert "id" not in sent["contents"][1]["parts"][0]["functionCall"]
+    shown = [
+        [
+            (next(iter(part.keys() - {"thoughtSignature"})), part.get("text"), part.get("thoughtSignature"))
+            for part in one["parts"]
+        ]
+        for one in sent["contents"]
+        if one["role"] == "model"
+    ]
+    assert shown == [
+        [
+            ("text", "a", None),
+            ("text", "b", "s1"),
+            ("executableCode", None, "n"),
+            ("text", "c", "s2"),
+            ("inlineData", None, "i"),
+            ("text", "", "s3"),
+            ("functionCall", None, "s4"),
+            ("functionCall", None, None),
+        ],
+        [("text", "", "s5")],
+    ]
+
+
+def test_words_with_the_results_begin_a_turn_and_the_models_own_words_do_not():
+    call, result = said("assistant", None, tool_calls=[CALL]), {"role": "tool", "tool_call_id": "c1", "content": "42"}
+    sent = body(said("user", "go"), call, result, said("assistant", "so"), call, result)
+    parts = [part for one in sent["contents"] for part in one["parts"] if "functionCall" in part]
+    assert ["thoughtSignature" in part for part in parts] == [True, True]
+    sent = body(said("user", "go"), call, result, said("user", "and now?"))
+    assert "thoughtSignature" not in sent["contents"][1]["parts"][0]
+
+
+def test_what_goes_into_the_generation_config():
+    extra = {
+        "n": 2,
+        "logprobs": True,
+        "top_logprobs": 5,
+        "frequency_penalty": 0.1,
+        "top_k": 3,
+        "include_thoughts": True,
+        "modalities": ["text", "image"],
+        "service_tier": "default",
+        "generationConfig": {"mediaResolution": "MEDIA_RESOLUTION_LOW"},
+        "safetySettings": [{"category": "A", "threshold": "OFF"}],
+    }
+    safety = (SafetySetting(category="A", threshold="BLOCK_NONE"), SafetySetting(category="B", threshold="OFF"))
+    sent = body(extra=extra, reasoning_effort="low", options={"safety": safety})
+    assert sent["generationConfig"] == {
+        "candidateCount": 2,
+        "responseLogprobs": True,
+        "logprobs": 5,
+        "frequencyPenalty": 0.1,
+        "topK": 3,
+        "thinkingConfig": {"thinkingLevel": "LOW", "includeThoughts": True},
+        "responseModalities": ["TEXT", "IMAGE"],
+        "mediaResolution": "MEDIA_RESOLUTION_LOW",
+    }
+    assert sent["serviceTier"] == "standard"
+    assert sent["safetySettings"] == [{"category": "B", "threshold": "OFF"}, {"category": "A", "threshold": "OFF"}]
+
+
+def test_labels_are_vertexs():
+    assert body(extra={"metadata": {"a": "b"}}, options=VERTEX)["labels"] == {"a": "b"}
+    assert body(extra={"labels": {"a": "b"}}, options=VERTEX)["labels"] == {"a": "b"}
 
 
 @pytest.mark.parametrize(
-    ("finish", "expected"),
+    ("fields", "place"),
     [
-        ("MAX_TOKENS", FinishReason.LENGTH),
-        ("SAFETY", FinishReason.CONTENT_FILTER),
-        ("RECITATION", FinishReason.CONTENT_FILTER),
-        ("SPII", FinishReason.CONTENT_FILTER),
-        ("LANGUAGE", FinishReason.STOP),
-        ("SOMETHING_NEW", FinishReason.STOP),
+        ({"stop": list("abcdef")}, "stop"),
+        ({"reasoning_effort": "none"}, "reasoning_effort"),
+        ({"extra": {"parallel_tool_calls": False}}, "extra.parallel_tool_calls"),
+        ({"extra": {"user": "u"}}, "extra.user"),
+        ({"extra": {"logit_bias": {"1": 1}}}, "extra.logit_bias"),
+        ({"extra": {"web_search_options": {"x": 1}}}, "extra.web_search_options"),
+        ({"extra": {"metadata": {"a": "b"}}}, "extra.metadata"),
+        ({"extra": {"labels": {"a": "b"}}}, "extra.labels"),
+        ({"tools": [{**TOOL, "cache_control": {"type": "ephemeral"}}]}, r"tools[0].cache_control"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "colour": 1}}]}, r"tools[0].function.colour"),
     ],
 )
-def test_finish_reasons_and_missing_content(finish, expected):
-    response = json.dumps({"candidates": [{"finishReason": finish}]}).encode()
-    assert whole(response).finish_reason is expected
+def test_losses_are_refused_or_told(fields, place):
+    request = GenerateRequest(messages=USER, **fields)
+    with pytest.raises(BadRequest) as caught:
+        wire().encode(request, Losses("gemini"), stream=False)
+    assert caught.value.param == place
+    losses = Losses("gemini", lenient=True)
+    wire().encode(request, losses, stream=False)
+    assert [warning.partition(":")[0] for warning in losses.warnings] == [place]
 
 
-def test_failures_of_the_model_are_errors():
-    with pytest.raises(ServerError) as caught:
-        wire().decode(json.dumps(answer(finish="MALFORMED_FUNCTION_CALL")).encode())
-    assert caught.value.reason == "malformed_function_call"
-    with pytest.raises(BadRequest):
-        wire().decode(json.dumps(answer(finish="MISSING_THOUGHT_SIGNATURE")).encode())
-
-
-def test_a_blocked_prompt_is_content_filtered():
-    with pytest.raises(ContentFiltered, match="SAFETY"):
-        wire().decode(b'{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":1}}')
-
-
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        (b"", "empty"),
-        (b"<", "malformed"),
-        (b"{}", "schema"),
-        (b'{"candidates":[]}', "schema"),
-        (b'{"candidates":5}', "schema"),
-        (b'"x"', "schema"),
-    ],
-)
-def test_an_answer_that_is_none(answer, reason):
-    with pytest.raises(ServerError) as caught:
-        wire().decode(answer)
-    assert caught.value.reason == reason
-
-
-def test_an_array_of_responses_is_one_answer():
-    first = {"candidates": [{"content": {"parts": [{"text": "h"}]}}]}
-    tokens = whole(json.dumps([first, answer({"text": "i"})]).encode())
-    assert (tokens.text, tokens.finish_reason) == ("hi", FinishReason.STOP)
-
-
-def streamed(*responses):
-    stream = wire().open_stream()
-    out = []
-    stream.take([(None, json.dumps(one).encode()) for one in responses], out)
-    return stream, out
-
-
-def test_a_stream_is_complete_where_its_bytes_end_after_a_finish_reason():
-    stream, out = streamed(
-        {
-            "candidates": [{"content": {"parts": [{"text": "plan", "thought": True}]}}],
-            "usageMetadata": {"promptTokenCount": 1},
-        },
-        {"candidates": [{"content": {"parts": [{"text": "h"}]}, "finishReason": "STOP"}]},
-        {"candidates": [{"content": {"parts": [{"text": "i"}]}, "finishReason": "STOP"}]},
-        {"candidates": [{"content": {"parts": [{"text": ""}]}}], "usageMetadata": WHOLE["usageMetadata"]},
-        {"usageMetadata": WHOLE["usageMetadata"]},
-    )
-    assert not any(chunk.usage or chunk.finish_reason for chunk in out)
-    stream.end(b"", [], out)
-    assert stream.finished
-    assert built(out) == whole(json.dumps(WHOLE).encode())
-    assert sum(chunk.usage is not None for chunk in out) == 1
-
-
-def test_an_end_without_a_finish_reason_is_incomplete():
-    stream, out = streamed({"candidates": [{"content": {"parts": [{"text": "h"}]}}]})
-    with pytest.raises(NetworkError) as caught:
-        stream.end(b"", [(None, b'{"candidates": [{"finishRea')], out)
-    assert caught.value.reason == "incomplete"
-
-
-@pytest.mark.parametrize("form", ["%s", "[%s]"])
-def test_an_error_in_a_stream_is_typed_wherever_it_stands(form):
-    error = form % '{"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}}'
-    stream = wire().open_stream()
-    with pytest.raises(ServerError) as caught:
-        stream.take([(None, error.encode())], [])
-    assert caught.value.status == 503
-    stream, out = streamed(answer({"text": "x"}))
-    with pytest.raises(ServerError) as caught:
-        stream.end(b"\n" + error.encode() + b"\r\n", [], out)
-    assert caught.value.retryable
-
-
-def test_embeddings_of_ai_studio_and_vertex():
-    request = GenerateRequest(inputs=("a", "b"), extra={"dimensions": 2})
-    url, sent = wire("gemini-embedding-001").encode(request, Losses("gemini"), stream=False)
-    assert url.endswith("/v1beta/models/gemini-embedding-001:batchEmbedContents")
-    assert json.loads(sent)["requests"][1] == {
-        "model": "models/gemini-embedding-001",
-        "content": {"parts": [{"text": "b"}]},
-        "outputDimensionality": 2,
-    }
-    vectors, usage = wire().decode_vectors(
-        b'{"embeddings":[{"values":[1,2]},{"values":[3,4]}],"usageMetadata":{"promptTokenCount":4}}', 2
-    )
-    assert (vectors, usage) == (((1.0, 2.0), (3.0, 4.0)), Usage(input_tokens=4))
-
-    vertex = wire("gemini-embedding-001", variant="vertex", project="p")
-    url, sent = vertex.encode(request, Losses("gemini"), stream=False)
-    assert url.endswith(":predict")
-    assert json.loads(sent) == {
-        "instances": [{"content": "a"}, {"content": "b"}],
-        "parameters": {"outputDimensionality": 2},
-    }
-    predictions = b'{"predictions":[{"embeddings":{"values":[1],"statistics":{"token_count":4}}}]}'
-    assert vertex.decode_vectors(predictions, 1) == (((1.0,),), Usage(input_tokens=4))
-    with pytest.raises(ServerError, match="1 vectors for 2 inputs"):
-        vertex.decode_vectors(predictions, 2)
+def test_thinking_of_another_provider_is_left_out_with_a_word():
+    losses = Losses("gemini")
+    block = {"type": "thinking", "thinking": "hm", "signature": "s"}
+    request = GenerateRequest(messages=(*USER, said("assistant", "a", thinking_blocks=[block]), *USER))
+    sent = wire().encode(request, losses, stream=False)[1]
+    assert b"hm" not in sent
+    assert [warning.partition(":")[0] for warning in losses.warnings] == ["messages"]
