@@ -13,6 +13,7 @@ from spillway.sim.ask import Ask, decode_object
 from spillway.sim.limits import Verdict
 from spillway.sim.prices import PRICES
 from spillway.sim.wire import gemini_answer, gemini_ask, gemini_embed, gemini_errors
+from spillway.sim.wire.camel import in_camel_case
 from spillway.sim.wire.dialect import EVENT_STREAM, JSON, Refusal, Route, StreamPlan, Trouble, bearer, json_bytes
 from spillway.sim.wire.gemini_answer import GeminiAnswer
 from spillway.sim.wire.gemini_ask import GeminiAsk
@@ -29,7 +30,7 @@ class GeminiDialect:
 
     def read(self, raw: bytes, route: Route) -> GeminiAsk:
         """Read a request; raises `BadAsk`."""
-        return gemini_ask.read(decode_object(raw), route, self.name)
+        return gemini_ask.read(in_camel_case(decode_object(raw)), route, self.name)
 
     def compose(self, seed: int, ask: Ask) -> Answer:
         """Return the answer, with all its candidates and calls."""
@@ -92,7 +93,7 @@ class GeminiDialect:
 
     def other(self, raw: bytes, route: Route) -> tuple[Ask, bytes]:
         """Answer a token count or an embeddings request."""
-        body = decode_object(raw)
+        body = in_camel_case(decode_object(raw))
         return (
             gemini_embed.count(body, route, self.name) if route.action == "count" else gemini_embed.embed(body, route)
         )

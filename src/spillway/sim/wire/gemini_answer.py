@@ -45,8 +45,8 @@ def compose(seed: int, ask: GeminiAsk) -> GeminiAnswer:
         for at in range(1, ask.candidates)
     ]
     output += sum(one.output_tokens for one in others)
-    fields: dict[str, Any] = {**msgspec.structs.asdict(first), "output_tokens": output}
-    return GeminiAnswer(**fields, more_calls=tuple(calls), others=tuple(others))
+    told: dict[str, Any] = {"output_tokens": output, "more_calls": tuple(calls), "others": tuple(others)}
+    return GeminiAnswer(**{**msgspec.structs.asdict(first), **told})
 
 
 def _varied(ask: GeminiAsk, how: str) -> bytes:
