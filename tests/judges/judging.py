@@ -140,7 +140,8 @@ def agree(verdict, ours):
     if "vectors" in ours:
         assert [list(vector) for vector in ours["vectors"]] == verdict["vectors"]
         return
-    for calls in (verdict.get("calls", ()), ours.get("calls", ())):
-        for call in calls:
-            call[0] = bool(call[0])
+    for theirs, mine in zip(verdict.get("calls", ()), ours.get("calls", ()), strict=True):
+        # Where the provider names no call, Spillway gives it a name.
+        assert mine[0]
+        theirs[0] = theirs[0] or mine[0]
     assert {key: verdict[key] for key in ours} == ours
