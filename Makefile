@@ -14,7 +14,7 @@ check: $(VENV)/.dev browser judges
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 # The report is tested in a real browser.
 browser:

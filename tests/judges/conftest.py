@@ -1,4 +1,4 @@
-"""Makes this folder's modules importable, and keeps them and the proxy that they start in one worker."""
+"""Makes this folder's modules importable, and the table of runtimes beside it."""
 
 import sys
 from pathlib import Path

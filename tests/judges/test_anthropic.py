@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from judging import CITY, FAULTS, agree, both_ways, case, hear
 
+pytestmark = pytest.mark.xdist_group("judge-anthropic")
+
 MODEL = "claude-haiku-4-5"
 MESSAGES = [{"role": "user", "content": "Say hello"}]
 BASE = {"model": MODEL, "max_tokens": 4096, "messages": MESSAGES}

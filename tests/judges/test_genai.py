@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from judging import CITY, FAULTS, agree, both_ways, case, hear
 
+pytestmark = pytest.mark.xdist_group("judge-genai")
+
 MODEL = "gemini-2.5-flash"
 MESSAGES = [{"role": "user", "content": "Say hello"}]
 BASE = {"model": MODEL, "contents": "Say hello"}

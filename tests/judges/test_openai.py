@@ -7,6 +7,8 @@ import json
 import pytest
 from judging import CITY, FAULTS, agree, both_ways, case, hear
 
+pytestmark = pytest.mark.xdist_group("judge-openai")
+
 MESSAGES = [{"role": "user", "content": "Say hello"}]
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": CITY}}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "strict": True, "schema": CITY}}
@@ -51,6 +53,18 @@ ASKED = {
 }
 """What is asked, in the fields of `GenerateRequest`, which are those of the API but for the output limit's name."""
 
+FLAT = {"type": "function", "name": "weather", "parameters": CITY, "strict": False}
+RESPONSES = {
+    "text": ({}, {}),
+    "a tool": ({"tools": [FLAT], "tool_choice": "required"}, {"tools": [TOOL], "tool_choice": "required"}),
+    "a limit": ({"max_output_tokens": 3}, {"max_tokens": 3}),
+    "a summary": (
+        {"reasoning": {"effort": "low", "summary": "auto"}},
+        {"extra": {"reasoning": {"effort": "low", "summary": "auto"}}},
+    ),
+}
+"""What the Responses API is asked: the judge's fields, and ours."""
+
 
 def rows():
     """All cases."""
@@ -74,6 +88,15 @@ def rows():
             where=where,
             ours=(where, {"inputs": inputs}),
         )
+    for where, runtime in (("openai", "openai-responses"), ("azure-v1", "azure-v1-responses")):
+        for name, (theirs, ours) in RESPONSES.items():
+            asked = {"model": "gpt-6-luna", "input": MESSAGES, "store": False, **theirs}
+            both = {"where": where, "ours": (runtime, {"messages": MESSAGES} | ours)}
+            yield from both_ways(f"{where} responses, {name}", "responses", asked, **both)
+        asked = {"model": "gpt-6-luna", "input": MESSAGES, "store": False}
+        for fault in FAULTS:
+            both = {"where": where, "fault": fault, "ours": (runtime, {"messages": MESSAGES})}
+            yield from both_ways(f"{where} responses, {fault}", "responses", asked, **both)
     yield case("models", "models", {}, where="openai")
 
 

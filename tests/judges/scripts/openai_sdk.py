@@ -41,6 +41,27 @@ def said(completion):
     }
 
 
+def responses(order, case):
+    with client_of(order, case) as client:
+        asked = {**case["asked"], "extra_headers": judge.fault_header(case)}
+        if not case.get("stream"):
+            return responded(client.responses.create(**asked))
+        ended = [event for event in client.responses.create(**asked, stream=True) if hasattr(event, "response")]
+        return responded(ended[-1].response)
+
+
+def responded(response):
+    usage = response.usage
+    items = response.output
+    return {
+        "text": response.output_text,
+        "reasoning": "\n\n".join(part.text for item in items if item.type == "reasoning" for part in item.summary),
+        "calls": [[i.call_id, i.name, json.loads(i.arguments)] for i in items if i.type == "function_call"],
+        "finish": response.status,
+        "usage": [usage.input_tokens, usage.output_tokens],
+    }
+
+
 def embeddings(order, case):
     # Strict validation looks before the vectors that it has asked for in base64 are decoded.
     with client_of(order, case, strict=False) as client:
@@ -53,4 +74,4 @@ def models(order, case):
         return {"models": [model.id for model in client.models.list()]}
 
 
-judge.run({"chat": chat, "embeddings": embeddings, "models": models})
+judge.run({"chat": chat, "responses": responses, "embeddings": embeddings, "models": models})

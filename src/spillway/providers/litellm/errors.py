@@ -39,7 +39,7 @@ _UPSTREAM = re.compile(r"\b[A-Z][A-Za-z]{1,40}Exception - ")
 _RESETS = re.compile(r"\b(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\b")
 _MORE_EXACT = (QuotaExhausted, ContextLengthExceeded, ContentFiltered)
 _NOT_ALLOWED = "_model_access_denied"
-_OPENAI_BILLING = "check your plan and billing details"
+_OPENAI = re.compile(r"(exceeded your current quota)|rejected (?:by|as a result of) our safety system")
 _READ = 64 * 1024
 
 
@@ -86,8 +86,9 @@ def _behind(error: InferenceError, status: int, who: str, quoted: str) -> type[I
         if isinstance(inner, _MORE_EXACT):
             kind = type(inner)
         error.retry_after = inner.retry_after
-    elif who.startswith("OpenAI") and status == 429 and _OPENAI_BILLING in quoted:
-        kind = QuotaExhausted
+    elif who.startswith(("OpenAI", "Azure")) and (found := _OPENAI.search(quoted)):
+        # The proxy hands on OpenAI's words without its code.
+        kind = QuotaExhausted if found[1] else ContentFiltered
     return Forbidden if kind is Unauthorized else kind
 
 
