@@ -3,12 +3,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JUDGES := .venv-judges
 
-.PHONY: demo check check-long browser judges bench format api lock clean
+.PHONY: demo check check-long tools judges bench format api lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/spillway demo
 
-check: $(VENV)/.dev browser judges
+check: $(VENV)/.dev tools judges
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -16,15 +16,16 @@ check: $(VENV)/.dev browser judges
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-# The report is tested in a real browser.
-browser:
-	@command -v chromium >/dev/null || (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends chromium) >/dev/null
+# The report is tested in a real browser, the order of writes by the system calls.
+tools:
+	@for tool in chromium strace; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	[ -z "$$missing" ] || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; } >/dev/null
 
 # The official SDKs and LiteLLM's proxy, which judge our wires in processes of their own.
 judges: $(JUDGES)/.ready
 
-check-long: $(VENV)/.dev browser
-	SPILLWAY_LONG=1 $(BIN)/pytest -m long --timeout 1800
+check-long: $(VENV)/.dev tools judges
+	SPILLWAY_LONG=1 $(BIN)/pytest -m "long or not long" --timeout 3600
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
@@ -38,7 +39,7 @@ api: $(VENV)/.dev
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml -o requirements/run.lock
-	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml requirements/dev.in -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra http2 --extra vertex pyproject.toml requirements/dev.in -o requirements/dev.lock
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 requirements/judges.in -o requirements/judges.lock
 
 clean:

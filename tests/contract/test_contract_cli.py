@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["demo", "run", "sim", "init", "check"]
+COMMANDS = ["demo", "run", "sim", "init", "check", "models"]
 
 
 def test_the_module_is_the_command():
@@ -24,7 +24,7 @@ def test_every_command_has_help_with_an_example(command, name):
     assert f"spillway {name}" in out.partition("Example")[2]
 
 
-@pytest.mark.parametrize("name", ["demo", "run", "check"])
+@pytest.mark.parametrize("name", ["demo", "run", "check", "models"])
 def test_every_command_that_prints_a_table_prints_json_too(command, name):
     assert "--json" in command(name, "--help")[1]
 

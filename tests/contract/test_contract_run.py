@@ -230,3 +230,18 @@ def test_an_input_that_is_not_there(run):
 def test_an_empty_input_is_through_at_once(run, tmp_path):
     (tmp_path / "in.jsonl").write_text("\n\n")
     assert run()[:2] == (0, [])
+
+
+def test_an_unknown_price_is_warned_of_once_and_shown_as_unknown_and_not_as_zero(run, sim, tmp_path):
+    (tmp_path / "spillway.toml").write_text(
+        f'[[deployment]]\nname = "m"\nmodel = "gpt-of-this-test"\nruntime_config = {{ endpoint = "{sim}/v1" }}\n'
+    )
+    write(tmp_path, *({"id": f"a{i}", "prompt": "hi"} for i in range(5)))
+    code, lines, out, err = run("--report", "report.html")
+    assert (code, len(lines)) == (0, 5), err
+    assert len([line for line in err.splitlines() if "gpt-of-this-test" in line and "unknown" in line]) == 1
+    assert "unknown" in out
+    assert "$0" not in out
+    assert "no price is known" in (tmp_path / "report.html").read_text()
+    code, _, out, _ = run("--dry-run", "--json")
+    assert (code, json.loads(out)["max_cost_usd"]) == (0, None)

@@ -172,10 +172,14 @@ class TestCheck:
         out = spillway("check", env={"KEY": "hunter2"})
         assert (out.returncode, out.stderr) == (0, "")
         heading, first, second = (re.split(r"  +", line) for line in out.stdout.splitlines())
-        assert heading == ["name", "group", "runtime", "model", "limits", "budget", "secret"]
+        assert heading == ["name", "group", "runtime", "model", "limits", "budget", "USD per Mtok", "secret"]
         secret = "environment variable KEY: ok"
-        assert first == ["gpt-4o-mini", "small", "openai", "gpt-4o-mini", "600 requests/min", "5.0 USD/day", secret]
-        assert second == ["claude-haiku-4-5", "-", "anthropic", "claude-haiku-4-5", "-", "-", secret]
+        assert first == [
+            "gpt-4o-mini", "small", "openai", "gpt-4o-mini", "600 requests/min", "5.0 USD/day",
+            "0.15 in, 0.6 out (genai-prices)", secret,
+        ]  # fmt: skip
+        price = "1 in, 5 out (genai-prices)"
+        assert second == ["claude-haiku-4-5", "-", "anthropic", "claude-haiku-4-5", "-", "-", price, secret]
 
     def test_json_says_the_same(self, spillway, tmp_path):
         (tmp_path / "x.toml").write_text(TWO % {"url": "http://127.0.0.1:9", "other": "http://127.0.0.1:9"})
@@ -190,6 +194,7 @@ class TestCheck:
             "model": "gpt-4o-mini",
             "limits": {"requests_per_minute": 600},
             "budget": {"max_spend_per_day_usd": 5.0},
+            "price": {"source": "genai-prices", "input_per_mtok_usd": 0.15, "output_per_mtok_usd": 0.6},
             "secrets": [{"place": "environment variable KEY", "state": "ok"}],
         }
 
@@ -252,7 +257,7 @@ class TestCheck:
         [
             ("budget.max_spend_per_day_usd = 1", "[deployment.pricing]"),
             ("http.ca_file = 'no.pem'", "http.ca_file: "),
-            ("http.http2 = true", "http.http2: HTTP/2 needs the extra http2"),
+            ("http = { http2 = true, ca_file = 'no.pem' }", "http.ca_file: "),
         ],
     )
     def test_what_would_keep_a_program_from_starting_is_found_without_sending(self, spillway, tmp_path, extra, line):

@@ -66,6 +66,33 @@ async def test_a_tool_call_and_fields_of_the_provider_pass(here):
     assert choice["message"]["tool_calls"][0]["function"]["name"] == "look_up"
 
 
+async def test_lines_that_embed(here):
+    here.project(name="text-embedding-3-small")
+    url = "/v1/embeddings"
+    bodies = {
+        "two": {"input": ["hello", "bye"], "dimensions": 4},
+        "one": {"input": "hello", "dimensions": 4, "encoding_format": "base64", "stream": True},
+        "numbers": {"input": [[1, 2, 3]]},
+    }
+    lines = [json.dumps({"custom_id": name, "url": url, "body": body}) for name, body in bodies.items()]
+    here.input.write_text("\n".join(lines))
+    found = await here.run("--max-cost", "1")
+    assert found.code == 0, found
+    results = {name: line["response"]["body"] for name, line in here.results().items()}
+    assert {name: body["object"] for name, body in results.items()} == dict.fromkeys(bodies, "list")
+    assert [row["index"] for row in results["two"]["data"]] == [0, 1]
+    assert results["two"]["data"][0]["embedding"] == results["one"]["data"][0]["embedding"]
+    assert results["numbers"]["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+    assert here.sim.stats()["asked"] == 3
+
+
+async def test_several_answers_to_one_line(here):
+    here.input.write_text(json.dumps({"id": "a", "prompt": "Say 3 words", "n": 2}))
+    found = await here.run()
+    assert found.code == 0, found
+    assert here.results()["a"]["response"]["body"]["choices"][0]["message"]["content"]
+
+
 async def test_bad_lines_become_error_lines_and_nobody_is_asked(here):
     bad = [
         ("1", "{not json"),
@@ -414,8 +441,8 @@ async def test_the_summary_and_the_report(here):
     assert (here.folder / "report.html").read_text().lstrip().lower().startswith("<!doctype html")
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 async def test_names_and_contents_are_made_durable_in_order(here):
+    assert shutil.which("strace"), "strace is missing: apt-get install -y strace"
     here.input.write_text(prompts(3))
     trace = here.folder / "trace"
     through = ("strace", "-f", "-y", "-e", "trace=openat,write,fsync,renameat,rename", "-o", str(trace))

@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-import os
 import random
 import signal
 
 import pytest
 from run_cli import prompts, world
-
-LONG = pytest.mark.skipif(not os.environ.get("SPILLWAY_LONG"), reason="whole-size case")
 
 
 async def kill_and_resume(here, rng, *args, kills, wait_s):
@@ -63,7 +60,6 @@ async def test_25_kills_lose_nothing_and_repeat_only_what_was_in_flight(tmp_path
     await killed_run_is_whole(tmp_path, lines=1000, kills=25, concurrency=8, latency_s=0.09, seed=5)
 
 
-@LONG
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_200_kills_of_10_000_lines(tmp_path):

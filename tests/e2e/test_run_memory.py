@@ -1,13 +1,10 @@
 """Memory does not grow with the length of the input."""
 
 import json
-import os
 import pathlib
 
 import pytest
 from run_cli import world
-
-LONG = pytest.mark.skipif(not os.environ.get("SPILLWAY_LONG"), reason="whole-size case")
 
 
 def write(path, lines, length):
@@ -42,7 +39,6 @@ async def test_an_input_many_times_larger_takes_hardly_more_memory(tmp_path):
         assert large < small + 10, (small, large)
 
 
-@LONG
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_a_million_lines_stay_under_200_mib(tmp_path):

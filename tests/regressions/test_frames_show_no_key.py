@@ -42,12 +42,15 @@ async def error_of(url, config, **options):
 
 
 @pytest.mark.parametrize("steps", [[Do.RST], [Do.STALL], [b"HTTP/1.1 abc\r\n\r\n"]], ids=["reset", "stall", "rubbish"])
-async def test_frames_of_the_http_library(steps):
+@pytest.mark.parametrize("http2", [False, True])
+async def test_frames_of_the_http_library(steps, http2):
     async with ByteServer([Do.READ, *steps]) as server:
         error = await error_of(
-            server.url, lambda url: spillway.OpenAiConfig(endpoint=url, api_key=spillway.Secret(KEY))
+            server.url,
+            lambda url: spillway.OpenAiConfig(endpoint=url, api_key=spillway.Secret(KEY)),
+            http=spillway.HttpConfig(http2=http2),
         )
-        assert "aiohttp" in frames(error) or error.__cause__ is not None
+        assert ("pyqwest_client" if http2 else "aiohttp") in frames(error) or error.__cause__ is not None
         assert "very-secret" not in frames(error)
         assert KEY.encode() in bytes(server.conversations[0].received)
 

@@ -113,6 +113,7 @@ async def test_a_key_is_read_from_where_it_is_kept(tmp_path):
     "openai.auth",
     "anthropic.anthropic_version",
     "anthropic.beta",
+    "anthropic.default_max_tokens",
     "gemini.variant",
     "gemini.project",
     "gemini.region",
@@ -131,6 +132,7 @@ async def test_a_key_is_read_from_where_it_is_kept(tmp_path):
         ("openai", OpenAiConfig, {"variant": "azure"}, {"auth": "entra"}, "authorization: bearer sk-test"),
         ("anthropic", AnthropicConfig, {}, {"anthropic_version": "2023-06-01"}, "anthropic-version: 2023-06-01"),
         ("anthropic", AnthropicConfig, {}, {"beta": ("b-1", "b-2")}, "anthropic-beta: b-1,b-2"),
+        ("anthropic", AnthropicConfig, {}, {"default_max_tokens": 77}, '"max_tokens":77'),
         ("gemini", GeminiConfig, {}, {"variant": "vertex"}, "/publishers/google/"),
         ("gemini", GeminiConfig, {"variant": "vertex", "region": "eu"}, {"project": "p"}, "/projects/p/"),
         ("gemini", GeminiConfig, {"variant": "vertex", "project": "p"}, {"region": "europe-west4"}, "/europe-west4/"),
@@ -169,13 +171,20 @@ async def test_only_the_authorities_given_are_trusted(tmp_path):
 
 
 @pytest.mark.option("http.http2")
-async def test_http2_says_what_it_needs_each_time():
-    async with cluster_of(
-        OpenAiConfig(endpoint="http://127.0.0.1:1/v1", api_key=KEY), http=HttpConfig(http2=True)
-    ) as c:
-        for _ in range(2):
-            error, _ = await ended(c.generate("m", "hi"))
-            assert "http2" in str(error)
+@pytest.mark.parametrize("http2", [False, True])
+async def test_the_protocol_is_what_tls_negotiates_with_http2_and_http_1_1_without(http2, tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    async with ByteServer([Do.STALL], tls=context) as server:
+        config = OpenAiConfig(endpoint=server.url, api_key=KEY)
+        http = HttpConfig(http2=http2, ca_file=str(tmp_path / "ca.pem"))
+        async with cluster_of(config, http=http) as cluster:
+            await ended(cluster.generate("m", "hi", timeout_s=0.3))
+        received = bytes(server.conversations[0].received)
+        assert received.startswith(b"PRI * HTTP/2.0\r\n" if http2 else b"POST /v1/chat/completions HTTP/1.1\r\n")
 
 
 async def test_a_key_file_of_vertex_says_what_it_needs(monkeypatch):

@@ -14,8 +14,8 @@ from spillway.batch.targets import Targets
 from spillway.core.clock import wall_now
 from spillway.core.options import Deployment
 from spillway.core.request import GenerateRequest
-from spillway.remote.cost import input_bound, output_bound, pico_to_usd
-from spillway.runtime.prices import ModelFacts, resolve_prices_sync
+from spillway.remote.cost import cost_bound, input_bound, output_bound, pico_to_usd
+from spillway.runtime.prices import PricedModel, resolve_prices_sync
 
 _BYTES_A_TOKEN = 4
 
@@ -68,7 +68,7 @@ def estimate(
     """
     targets = Targets(deployments, asked)
     by_name = {d.name: d for d in deployments}
-    facts: dict[str, ModelFacts] = {}
+    facts: dict[str, PricedModel] = {}
     total = Estimate()
     source = Source(name, Path())
     try:
@@ -94,12 +94,13 @@ def estimate(
     return total
 
 
-def _add(row: TargetEstimate, request: GenerateRequest, facts: ModelFacts) -> None:
-    bound, output = input_bound(request), output_bound(request, facts.output_limit)
+def _add(row: TargetEstimate, request: GenerateRequest, facts: PricedModel) -> None:
+    bound, output = input_bound(request), output_bound(request, facts.output_limit, most=facts.output_most)
     row.lines += 1
     row.input_tokens += -(-bound // _BYTES_A_TOKEN)
     row.max_output_tokens += output
     if facts.prices is None:
         row.max_cost_usd = None
     elif row.max_cost_usd is not None:
-        row.max_cost_usd += pico_to_usd(facts.prices.estimate(bound, output, wall_now()))
+        pico = cost_bound(request, facts.prices, input_tokens=bound, output_tokens=output, when=wall_now())
+        row.max_cost_usd += pico_to_usd(pico)

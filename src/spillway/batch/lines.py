@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
+from spillway.core.chat_request import read_chat, read_embeddings
 from spillway.core.errors import BadRequest
-from spillway.core.request import GenerateRequest, as_inputs, as_messages
+from spillway.core.request import GenerateRequest, as_messages
 
 CHAT_URL = "/v1/chat/completions"
 EMBEDDINGS_URL = "/v1/embeddings"
-
-_Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,33 +38,12 @@ class BadLine(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class _Fields(msgspec.Struct):
-    """The fields that are ours to understand; all others are the provider's."""
-
-    model: str | None = None
-    max_tokens: _Count | None = None
-    max_completion_tokens: _Count | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
-    reasoning_effort: str | None = None
-    stream: bool | None = None
-    stream_options: Any = None
-
-
 class _Ids(msgspec.Struct):
     custom_id: Any = None
     id: Any = None
 
 
-_UNDERSTOOD = frozenset(_Fields.__struct_fields__)
 _OUTSIDE = frozenset({"custom_id", "id", "method", "url"})
-_PROMPT = frozenset({"messages", "prompt"})
-_EMBEDDINGS = frozenset({"model", "input", "dimensions", "encoding_format"})
 
 _ids = msgspec.json.Decoder(_Ids)
 _any = msgspec.json.Decoder()
@@ -126,49 +104,14 @@ def _read(record: dict[str, Any], number: int, custom_id: str, idempotency_id: s
         body = {key: value for key, value in record.items() if key not in _OUTSIDE}
     elif not isinstance(body, dict):
         raise BadRequest("body is not an object")
-    fields = msgspec.convert(body, _Fields)
     if url == EMBEDDINGS_URL:
-        request = _embeddings(body, idempotency_id)
+        asked = read_embeddings(body, idempotency_id=idempotency_id)
     else:
-        request = _chat(body, fields, idempotency_id, inside="body" in record)
-    return Line(
-        number=number,
-        custom_id=custom_id,
-        model=fields.model,
-        request=request,
-        stream=bool(fields.stream) and request.inputs is None,
-    )
-
-
-def _chat(body: dict[str, Any], fields: _Fields, idempotency_id: str, *, inside: bool) -> GenerateRequest:
-    prompt = body.get("messages")
-    if prompt is None and not inside:
-        prompt = body.get("prompt")
-    elif isinstance(prompt, str):
-        raise BadRequest("messages is not a list")
-    if prompt is None:
-        raise BadRequest("messages is missing" if inside else "the line has neither body nor messages nor prompt")
-    extra = {key: value for key, value in body.items() if key not in _UNDERSTOOD and key not in _PROMPT}
-    return GenerateRequest(
-        messages=as_messages(prompt),
-        max_tokens=fields.max_tokens if fields.max_completion_tokens is None else fields.max_completion_tokens,
-        temperature=fields.temperature,
-        top_p=fields.top_p,
-        stop=fields.stop,
-        seed=fields.seed,
-        tools=fields.tools,
-        tool_choice=fields.tool_choice,
-        response_format=fields.response_format,
-        reasoning_effort=fields.reasoning_effort,
-        extra=extra or None,
-        idempotency_id=idempotency_id,
-    )
-
-
-def _embeddings(body: dict[str, Any], idempotency_id: str) -> GenerateRequest:
-    inputs = as_inputs(body.get("input"))
-    dimensions = body.get("dimensions")
-    if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
-        raise BadRequest("dimensions must be a whole number, at least 1")
-    extra = {key: value for key, value in body.items() if key not in _EMBEDDINGS}
-    return GenerateRequest(inputs=inputs, dimensions=dimensions, extra=extra or None, idempotency_id=idempotency_id)
+        if "body" not in record and body.get("messages") is None and body.get("prompt") is not None:
+            body["messages"] = as_messages(body.pop("prompt"))
+        elif body.get("messages") is None:
+            raise BadRequest(
+                "messages is missing" if "body" in record else "the line has neither body nor messages nor prompt"
+            )
+        asked = read_chat(body, idempotency_id=idempotency_id)
+    return Line(number=number, custom_id=custom_id, model=asked.model, request=asked.request, stream=asked.stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from spillway.core.limits_seen import LimitsSeen
     from spillway.core.options import Deployment
     from spillway.core.secrets import SecretLike
+    from spillway.runtime.prices import PricedModel
     from spillway.runtime.project import ProjectFile
 
 EPILOG = """\b
@@ -42,6 +44,14 @@ class _Secret(msgspec.Struct, frozen=True):
     state: str
 
 
+class _Price(msgspec.Struct, frozen=True):
+    """What tokens cost now, in USD per million, and who says so."""
+
+    source: str
+    input_per_mtok_usd: float | None = None
+    output_per_mtok_usd: float | None = None
+
+
 class _Row(msgspec.Struct, frozen=True):
     """A deployment as the table shows it."""
 
@@ -51,6 +61,7 @@ class _Row(msgspec.Struct, frozen=True):
     model: str
     limits: dict[str, int]
     budget: dict[str, float]
+    price: _Price
     secrets: list[_Secret]
 
 
@@ -74,8 +85,8 @@ class _Report(msgspec.Struct):
 def command(config: str | None, *, live: bool, as_json: bool) -> int:
     """Validate the project file and its secrets.
 
-    Everything that is wrong is listed, one line each. Secrets are read but never shown. Exits 2 when something is
-    wrong, 1 when a deployment did not answer.
+    Everything that is wrong is listed, one line each, and what is doubtful as a warning. Secrets are read but never
+    shown. Exits 2 when something is wrong, 1 when a deployment did not answer.
     """
     from spillway.core.errors import ConfigError
     from spillway.runtime.config import environment, inspect, require_config
@@ -89,12 +100,16 @@ def command(config: str | None, *, live: bool, as_json: bool) -> int:
     if project is not None and not problems:
         from spillway.cli.check_live import start
 
+        # What the library says of unknown prices stands among the warnings already.
+        logging.getLogger("spillway.prices").disabled = True
         try:
             seen = start(path, project, environ, live=live)
         except ConfigError as error:
             problems.append(f"{path}: {error}")
         else:
             report.live = seen if live else None
+        finally:
+            logging.getLogger("spillway.prices").disabled = False
     report.ok = not problems and all(one.answered for one in report.live or ())
     if as_json:
         print_json(msgspec.to_builtins(report))
@@ -112,6 +127,7 @@ def _look(project: ProjectFile, environ: Mapping[str, str], report: _Report) -> 
     from spillway.core.errors import ConfigError
     from spillway.providers.registry import key_variables
     from spillway.runtime.config import resolve_secret, secret_warning
+    from spillway.runtime.prices import facts_of
 
     states: dict[SecretLike, str] = {}
     by_owner: dict[str, list[_Secret]] = {}
@@ -135,11 +151,12 @@ def _look(project: ProjectFile, environ: Mapping[str, str], report: _Report) -> 
             if not there:
                 key = "[deployment.runtime_config] api_key"
                 report.problems.append(f"{project.path}: {deployment.name}: set {' or '.join(names)}, or {key}")
-        report.deployments.append(_row(deployment, secrets))
-        report.warnings += [f"{project.path}: {doubt}" for doubt in deployment.validate()]
+        facts = facts_of(deployment)
+        report.deployments.append(_row(deployment, facts, secrets))
+        report.warnings += [f"{project.path}: {doubt}" for doubt in deployment.validate(facts)]
 
 
-def _row(deployment: Deployment, secrets: list[_Secret]) -> _Row:
+def _row(deployment: Deployment, facts: PricedModel, secrets: list[_Secret]) -> _Row:
     return _Row(
         deployment.name,
         deployment.group,
@@ -147,8 +164,19 @@ def _row(deployment: Deployment, secrets: list[_Secret]) -> _Row:
         deployment.provider_model,
         _amounts(deployment.rate_limits),
         _amounts(deployment.budget),
+        _price(facts),
         secrets,
     )
+
+
+def _price(facts: PricedModel) -> _Price:
+    from spillway.core.clock import wall_now
+    from spillway.remote.cost import pico_to_usd
+
+    if facts.prices is None:
+        return _Price(facts.source)
+    now = facts.prices.entry_at(wall_now()).base
+    return _Price(facts.source, pico_to_usd(now.input), pico_to_usd(now.output))
 
 
 def _amounts(options: msgspec.Struct | None) -> dict[str, Any]:
@@ -160,7 +188,7 @@ def _amounts(options: msgspec.Struct | None) -> dict[str, Any]:
 def _print(report: _Report) -> None:
     if report.deployments:
         print_table(
-            ("name", "group", "runtime", "model", "limits", "budget", "secret"),
+            ("name", "group", "runtime", "model", "limits", "budget", "USD per Mtok", "secret"),
             [
                 (
                     row.name,
@@ -169,6 +197,7 @@ def _print(report: _Report) -> None:
                     row.model,
                     _in_words(row.limits),
                     _in_words(row.budget),
+                    _price_in_words(row.price),
                     ", ".join(f"{secret.place}: {secret.state}" for secret in row.secrets),
                 )
                 for row in report.deployments
@@ -184,6 +213,12 @@ def _print(report: _Report) -> None:
 
 def _in_words(amounts: Mapping[str, float]) -> str:
     return ", ".join(f"{value:,} {_UNITS[name]}" for name, value in amounts.items()) or "-"
+
+
+def _price_in_words(price: _Price) -> str:
+    if price.input_per_mtok_usd is None:
+        return price.source
+    return f"{price.input_per_mtok_usd:g} in, {price.output_per_mtok_usd:g} out ({price.source})"
 
 
 def _cells(seen: Seen) -> Iterator[str]:

@@ -29,6 +29,7 @@ COMMANDS = {
     "sim": "Run the provider simulator.",
     "init": "Write a commented spillway.toml.",
     "check": "Validate the project file and its secrets.",
+    "models": "List known models: context window, output limit, prices.",
 }
 """Each command is `command` in the module of its name; the line is what the overview says, so that it loads none."""
 

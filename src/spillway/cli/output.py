@@ -41,8 +41,12 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to stdout: with rules on a terminal, else plain columns that no width cuts."""
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, dense: bool = False) -> None:
+    """Print a table to stdout: with rules on a terminal, else plain columns that no width cuts.
+
+    Args:
+        dense: no rules and narrow gaps on a terminal, for many columns.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -52,7 +56,8 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     on_terminal = console.is_terminal
     if not on_terminal:
         console.width = _UNBOUNDED
-    table = Table(box=box.SIMPLE_HEAD if on_terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
+    ruled, gap = on_terminal and not dense, 1 if on_terminal and dense else 2
+    table = Table(box=box.SIMPLE_HEAD if ruled else None, pad_edge=False, padding=(0, gap, 0, 0))
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:

@@ -79,12 +79,16 @@ def usage_shape(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens,
     }
-    inside = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
-    inside = {name: count for name, count in inside.items() if count}
-    if inside:
-        shown["prompt_tokens_details"] = inside
-    if usage.reasoning_tokens:
-        shown["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    inside = {
+        "cached_tokens": usage.cached_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "audio_tokens": usage.audio_input_tokens,
+    }
+    outside = {"reasoning_tokens": usage.reasoning_tokens, "audio_tokens": usage.audio_output_tokens}
+    for name, counts in (("prompt_tokens_details", inside), ("completion_tokens_details", outside)):
+        told = {kind: count for kind, count in counts.items() if count}
+        if told:
+            shown[name] = told
     return shown
 
 

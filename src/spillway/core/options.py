@@ -7,8 +7,10 @@ from typing import Literal
 
 import msgspec
 
+from spillway.core.doubts import doubts_of
 from spillway.core.fitting import fit
 from spillway.core.masked import Masked
+from spillway.core.model_facts import ModelFacts
 from spillway.core.secrets import SecretLike
 
 Jitter = Literal["none", "equal", "full"]
@@ -330,21 +332,16 @@ class Deployment(Options, frozen=True, kw_only=True):
         """The model the provider is asked for."""
         return self.model or self.name
 
-    def validate(self) -> list[str]:
-        """Return what is doubtful about this deployment, one line each; an empty list is good."""
-        doubts = []
-        if self.rate_limits is not None and self.rate_limits.concurrent_requests is not None:
-            pool = self.serving.max_concurrent * self.replicas
-            if self.rate_limits.concurrent_requests < pool:
-                doubts.append(
-                    f"{self.name}: rate_limits.concurrent_requests = {self.rate_limits.concurrent_requests} is below "
-                    f"the {pool} workers of serving.max_concurrent; the rest will wait"
-                )
-        if self.retry.max_backoff_s < self.retry.initial_backoff_s:
-            doubts.append(f"{self.name}: retry.max_backoff_s is below initial_backoff_s")
-        if self.name in self.fallback:
-            doubts.append(f"{self.name}: fallback names itself")
-        return doubts
+    def validate(self, facts: ModelFacts | None = None) -> list[str]:
+        """Return what is doubtful about this deployment, one line each; an empty list is good.
+
+        Limits are held against each other, against what the model can do, and against the provider's highest published
+        tier; a doubt refuses nothing.
+
+        Args:
+            facts: what is known of the model; default: what its name tells, which is nothing of prices.
+        """
+        return doubts_of(self, facts)
 
 
 def _named_by(model: str) -> str | None:

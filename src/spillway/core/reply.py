@@ -28,6 +28,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         cache_write_tokens: of the input, written to a cache (both durations).
         cache_write_1h_tokens: of the cache writes, those kept for an hour.
         reasoning_tokens: of the output, reasoning.
+        audio_input_tokens: of the input, audio, what is cached of it included; image and video likewise.
+        cached_audio_tokens: of the cached input, audio; image likewise.
+        audio_output_tokens: of the output, audio; image likewise.
+        web_searches: searches of the web that the provider made and bills by number.
     """
 
     input_tokens: int = 0
@@ -36,6 +40,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    image_input_tokens: int = 0
+    video_input_tokens: int = 0
+    cached_audio_tokens: int = 0
+    cached_image_tokens: int = 0
+    audio_output_tokens: int = 0
+    image_output_tokens: int = 0
+    web_searches: int = 0
 
     @property
     def total_tokens(self) -> int:

@@ -73,8 +73,11 @@ def as_messages(prompt: Prompt) -> Sequence[Message]:
     return cast("Sequence[Message]", prompt)
 
 
-def as_inputs(given: Any) -> Sequence[str | Sequence[int]]:
+def as_inputs(given: Any, field: str = "inputs") -> Sequence[str | Sequence[int]]:
     """Return what is to be embedded as a list: texts, or lists of token numbers.
+
+    Args:
+        field: what it is called where it was given, for errors.
 
     Raises:
         BadRequest: it is neither a text nor a list of them, or one of them is empty.
@@ -82,10 +85,10 @@ def as_inputs(given: Any) -> Sequence[str | Sequence[int]]:
     if isinstance(given, str) or (isinstance(given, Sequence) and given and _is_tokens(given)):
         given = (given,)
     if not isinstance(given, Sequence) or not given:
-        raise BadRequest("inputs must be a text or a list of texts, and not empty")
+        raise BadRequest(f"{field} must be a text or a list of texts, and not empty")
     for index, each in enumerate(given):
         if not each or not (isinstance(each, str) or _is_tokens(each)):
-            raise BadRequest(f"inputs[{index}] must be a text, or a list of token numbers, and not empty")
+            raise BadRequest(f"{field}[{index}] must be a text, or a list of token numbers, and not empty")
     return cast("Sequence[str | Sequence[int]]", given)
 
 

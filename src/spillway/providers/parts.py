@@ -11,6 +11,7 @@ from spillway.core.errors import BadRequest
 from spillway.providers.encoding import Losses
 
 _DATA = "data:"
+_FILE_KEYS = frozenset({"file_data", "file_id", "file_url", "filename", "format"})
 _AUDIO_TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav"}
 
 
@@ -30,6 +31,7 @@ class Media(msgspec.Struct, frozen=True, kw_only=True):
         name: a file's name.
         mark: its `cache_control`.
         where: its place in the request, for refusals.
+        more: the further keys of a file: a title, say.
     """
 
     kind: Literal["image", "audio", "file"]
@@ -40,6 +42,7 @@ class Media(msgspec.Struct, frozen=True, kw_only=True):
     file_id: str | None = None
     name: str | None = None
     mark: Any = None
+    more: Mapping[str, Any] = {}
 
 
 class Native(msgspec.Struct, frozen=True):
@@ -57,7 +60,7 @@ def read_parts(content: Any, where: str, losses: Losses, *, marks: bool, optiona
 
     Args:
         where: the content's place in the request.
-        marks: whether a part may carry `cache_control`.
+        marks: whether a part may carry `cache_control`, and a text its citations, which makes it `Native`.
         optional: whether there may be none.
 
     Raises:
@@ -81,7 +84,7 @@ def read_parts(content: Any, where: str, losses: Losses, *, marks: bool, optiona
         if not isinstance(part, Mapping):
             raise BadRequest(f"{place} is neither text nor an object", provider=runtime)
         read = _READERS.get(part.get("type", ""))
-        if read is None:
+        if read is None or (marks and part.get("citations") and read is _text):
             yield Native(part, place)
             continue
         mark = part.get("cache_control")
@@ -107,6 +110,9 @@ def _text(part: Mapping[str, Any], where: str, mark: Any, losses: Losses) -> Tex
 def _image(part: Mapping[str, Any], where: str, mark: Any, losses: Losses) -> Media:
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, Mapping) else image
+    file_id = image.get("file_id") if isinstance(image, Mapping) else None
+    if not url and isinstance(file_id, str) and file_id:
+        return Media(kind="image", where=where, file_id=file_id, mark=mark)
     if not isinstance(url, str) or not url:
         raise BadRequest(f"{where}.image_url.url must be text", provider=losses.runtime)
     if isinstance(image, Mapping) and image.get("detail") not in {None, "auto"}:
@@ -133,10 +139,12 @@ def _file(part: Mapping[str, Any], where: str, mark: Any, losses: Losses) -> Med
         raise BadRequest(f"{where}.file must be an object", provider=losses.runtime)
     name = file.get("filename")
     name = name if isinstance(name, str) else None
+    more = {key: value for key, value in file.items() if key not in _FILE_KEYS and value is not None}
     given = file.get("file_data")
     if isinstance(given, str):
         mime, data = _data_url(given, where, losses.runtime) if given.startswith(_DATA) else (None, given)
-        return Media(kind="file", where=where, mime=mime or "application/pdf", data=data, name=name, mark=mark)
+        mime = mime or "application/pdf"
+        return Media(kind="file", where=where, mime=mime, data=data, name=name, mark=mark, more=more)
     for key in ("file_id", "file_url"):
         value = file.get(key)
         if isinstance(value, str):
@@ -148,6 +156,7 @@ def _file(part: Mapping[str, Any], where: str, mark: Any, losses: Losses) -> Med
                 mime=mime,
                 name=name,
                 mark=mark,
+                more=more,
                 file_id=value if by_id else None,
                 url=None if by_id else value,
             )

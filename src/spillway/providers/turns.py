@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -12,13 +12,13 @@ from spillway.core.request import Message
 from spillway.providers.encoding import Losses, unsupported
 from spillway.providers.parts import Media, Native, Text, read_parts
 
-_THOUGHT_KEYS = frozenset({"thinking_blocks", "extra_content"})
+_THOUGHT_KEYS = frozenset({"thinking_blocks", "extra_content", "server_blocks", "block_order"})
 _OUTPUT_ONLY = frozenset({"annotations", "audio", "reasoning", "reasoning_content", "refusal"})
 _KEYS: dict[str, frozenset[str]] = {
-    "system": frozenset({"role", "content"}),
-    "developer": frozenset({"role", "content"}),
-    "user": frozenset({"role", "content"}),
-    "assistant": frozenset({"role", "content", "tool_calls"}) | _OUTPUT_ONLY | _THOUGHT_KEYS,
+    "system": frozenset({"role", "content", "cache_control"}),
+    "developer": frozenset({"role", "content", "cache_control"}),
+    "user": frozenset({"role", "content", "cache_control"}),
+    "assistant": frozenset({"role", "content", "tool_calls", "cache_control"}) | _OUTPUT_ONLY | _THOUGHT_KEYS,
     "tool": frozenset({"role", "content", "tool_call_id", "name", "is_error", "cache_control"}),
 }
 _arguments = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -61,6 +61,19 @@ class Thought(msgspec.Struct, frozen=True):
 Block = Text | Media | Native | Call | Result | Thought
 
 
+class Said(msgspec.Struct):
+    """What one assistant message says, sorted: its thinking, its content, its calls."""
+
+    thoughts: list[Block]
+    content: list[Block]
+    calls: list[Block]
+
+
+Arrange = Callable[[Message, Said, str, Losses], list[Block]]
+"""Puts what an assistant message at a place says in order; `annotations`, `server_blocks` and `block_order` are its own
+to read, from the message."""
+
+
 class Turn(msgspec.Struct):
     """What one side said before the other spoke; never empty, but for what `own` holds.
 
@@ -82,13 +95,19 @@ class Conversation(msgspec.Struct):
 
 
 def read_turns(
-    messages: Sequence[Message], losses: Losses, *, marks: bool = False, own: frozenset[str] = frozenset()
+    messages: Sequence[Message],
+    losses: Losses,
+    *,
+    marks: bool = False,
+    arrange: Arrange | None = None,
+    own: frozenset[str] = frozenset(),
 ) -> Conversation:
     """Sort messages into instructions and alternating turns; texts without a character are left out.
 
     Args:
         losses: what of the messages can't be carried goes there.
-        marks: whether a part may carry `cache_control`.
+        marks: whether a message, a part or a call may carry `cache_control`.
+        arrange: orders the blocks of an assistant message; without it thinking, content and calls follow each other.
         own: fields of the assistant's messages that the runtime reads by itself; see `Turn.own`.
 
     Raises:
@@ -116,11 +135,13 @@ def read_turns(
             blocks = [_result(message, content, names, index, losses, marks=marks)]
         else:
             blocks = list(read_parts(content, where, losses, marks=marks, optional=role == "assistant"))
+        if role == "assistant" and (len(message) > 2 or "content" not in message):
+            blocks = _said(message, blocks, names, index, losses, arrange, own)
+        if "cache_control" in message:
+            _mark(blocks, message["cache_control"], f"messages[{index}].cache_control", losses, marks=marks)
         if role in {"system", "developer"}:
             system += _only_texts(blocks, where, runtime)
             continue
-        if role == "assistant" and len(message) > 2:
-            blocks = _said(message, blocks, names, index, losses)
         has_own = role == "assistant" and any(message.get(name) for name in own)
         if not blocks and not has_own:
             continue
@@ -149,26 +170,59 @@ def _only_texts(blocks: Sequence[Block], where: str, runtime: str) -> Iterator[T
         yield block
 
 
-def _said(message: Message, blocks: list[Block], names: dict[str, str], index: int, losses: Losses) -> list[Block]:
-    """Return what an assistant message says, with its thinking before and its refusal and tool calls behind."""
+def _mark(blocks: list[Block], mark: Any, where: str, losses: Losses, *, marks: bool) -> None:
+    """Put a message's cache mark on the last of its blocks that can bear one."""
+    if not mark:
+        return
+    if not marks:
+        losses.drop(where, f"the {losses.runtime} runtime can't carry it")
+        return
+    for at in range(len(blocks) - 1, -1, -1):
+        block = blocks[at]
+        if isinstance(block, Thought):
+            continue
+        if isinstance(block, Call):
+            blocks[at] = msgspec.structs.replace(block, extra={**block.extra, "cache_control": mark})
+        elif isinstance(block, Native):
+            blocks[at] = Native({**block.part, "cache_control": mark}, block.where)
+        else:
+            blocks[at] = msgspec.structs.replace(block, mark=mark)
+        return
+    losses.note(where, "the message has no block that can bear it")
+
+
+def _said(
+    message: Message,
+    content: list[Block],
+    names: dict[str, str],
+    index: int,
+    losses: Losses,
+    arrange: Arrange | None,
+    own: frozenset[str],
+) -> list[Block]:
+    """Return what an assistant message says, in the order of `arrange`, else thinking, content, refusal and calls."""
+    where = f"messages[{index}]"
     thoughts: list[Block] = [
         Thought(block) for block in message.get("thinking_blocks") or () if isinstance(block, Mapping)
     ]
-    said = [*thoughts, *blocks]
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
-        said.append(Text(refusal))
-    for at, call in enumerate(message.get("tool_calls") or ()):
-        said.append(_call(call, names, f"messages[{index}].tool_calls[{at}]", losses.runtime))
+        content = [*content, Text(refusal)]
+    calls: list[Block] = [
+        _call(call, names, f"{where}.tool_calls[{at}]", losses.runtime)
+        for at, call in enumerate(message.get("tool_calls") or ())
+    ]
     if not thoughts:
         for key in ("reasoning_content", "reasoning"):
             if message.get(key):
-                losses.note(f"messages[{index}].{key}", "reasoning goes back only with the signature of its provider")
+                losses.note(f"{where}.{key}", "reasoning goes back only with the signature of its provider")
                 break
-    for key in ("annotations", "audio"):
-        if message.get(key):
-            losses.note(f"messages[{index}].{key}", f"the {losses.runtime} runtime can't carry it")
-    return said
+    for key in ("annotations", "audio", "server_blocks"):
+        if message.get(key) and key not in own and (arrange is None or key == "audio"):
+            losses.note(f"{where}.{key}", f"the {losses.runtime} runtime can't carry it")
+    if arrange is not None:
+        return arrange(message, Said(thoughts, content, calls), where, losses)
+    return [*thoughts, *content, *calls]
 
 
 def _call(call: Any, names: dict[str, str], where: str, runtime: str) -> Call:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spillway.core.clock import wall_now
 from spillway.core.request import GenerateRequest, Prompt, as_messages
-from spillway.remote.cost import CostEstimate, input_bound, pico_to_usd
+from spillway.remote.cost import CostEstimate, cost_bound, input_bound, output_bound, pico_to_usd
 from spillway.remote.engine import Drain, EngineMsg, Resize
 from spillway.runtime.metrics import DeploymentMetrics, measure
 
@@ -83,16 +83,20 @@ class Deployed:
     def estimate_cost(self, prompt: Prompt, *, max_tokens: int | None = None) -> CostEstimate:
         """Return the most a request can cost: an upper bound of its input and the longest answer allowed.
 
+        Neither is above what the model takes or answers, where that is published.
+
         Raises:
             BadRequest: the prompt is neither text nor messages.
         """
         gates = self._engine.gates
-        tokens = input_bound(GenerateRequest(messages=as_messages(prompt)))
-        output = gates.output_limit if max_tokens is None else max_tokens
-        pico = None if gates.prices is None else gates.prices.estimate(tokens, output, wall_now())
-        return CostEstimate(
-            input_tokens=tokens, max_output_tokens=output, cost_usd=None if pico is None else pico_to_usd(pico)
-        )
+        request = GenerateRequest(messages=as_messages(prompt), max_tokens=max_tokens)
+        prices = gates.prices
+        tokens, output = input_bound(request), output_bound(request, gates.output_limit, most=gates.output_most)
+        if prices is None:
+            return CostEstimate(input_tokens=tokens, max_output_tokens=output, cost_usd=None)
+        pico = cost_bound(request, prices, input_tokens=tokens, output_tokens=output, when=wall_now())
+        most = tokens if prices.max_input is None else min(tokens, prices.max_input)
+        return CostEstimate(input_tokens=most, max_output_tokens=output, cost_usd=pico_to_usd(pico))
 
     async def rebuild_session(self) -> None:
         """Read every secret again and build new clients; what is in flight keeps the old ones.

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
-from fnmatch import fnmatchcase
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from spillway.remote.cost import PriceEntry, PriceTable, Rates, usd_to_pico
-from spillway.runtime.models_known import DEFAULT_OUTPUT_LIMIT, known_output_limit
+from spillway.core.clock import wall_now
+from spillway.core.model_facts import ModelFacts
+from spillway.remote.cost import PriceTable, Rates, pico_to_usd
+from spillway.runtime.catalog import KnownModel, price_list
 
 if TYPE_CHECKING:
-    from genai_prices.data_snapshot import DataSnapshot
-    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
-
     from spillway.core.options import Deployment
 
 _logger = logging.getLogger("spillway.prices")
@@ -36,48 +31,25 @@ _PROVIDERS = {
 }
 """Runtimes whose prices are published, and the price list's name of each provider."""
 
-_TOKEN_KEYS = {
-    "input": ("input_mtok",),
-    "output": ("output_mtok",),
-    "cached_input": ("cache_read_mtok",),
-    "cache_write": ("cache_write_mtok", "cache_write_5m_mtok"),
-    "cache_write_1h": ("cache_write_1h_mtok",),
-    "reasoning": ("output_reasoning_mtok",),
-}
-"""Our classes and the price list's keys of each, the first that is set wins."""
 
-_REQUESTS_KEY = "requests_kcount"
-
-
-class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a deployment's model.
+class PricedModel(ModelFacts, frozen=True, kw_only=True):
+    """What is known of a deployment's model, with its prices.
 
     Attributes:
         prices: None: not known, which is not free.
-        output_limit: the most tokens it answers with; 16,384 when no family of its name is known.
-        context_window: the most input tokens it takes, when published.
         source: where the prices are from.
     """
 
     prices: PriceTable | None
-    output_limit: int
-    context_window: int | None
     source: PriceSource
 
-
-class KnownModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model of the published price list; `input_classes` names what it takes at a price of its own beside text."""
-
-    provider: str
-    model: str
-    prices: PriceTable
-    output_limit: int | None
-    context_window: int | None
-    input_classes: tuple[str, ...] = ()
-    deprecated: bool = False
+    @property
+    def output_most(self) -> int | None:
+        """The published limit of its output; None: not known."""
+        return self.output_limit if self.output_limit_known else None
 
 
-async def resolve_prices(deployment: Deployment, runtime_kind: str | None = None) -> ModelFacts:
+async def resolve_prices(deployment: Deployment, runtime_kind: str | None = None) -> PricedModel:
     """Return what is known of a deployment's model, without holding the event loop up while the price list loads.
 
     Args:
@@ -88,92 +60,60 @@ async def resolve_prices(deployment: Deployment, runtime_kind: str | None = None
     return await asyncio.to_thread(resolve_prices_sync, deployment, runtime_kind)
 
 
-def resolve_prices_sync(deployment: Deployment, runtime_kind: str | None = None) -> ModelFacts:
+def resolve_prices_sync(deployment: Deployment, runtime_kind: str | None = None) -> PricedModel:
     """Do as `resolve_prices` at once; the first call that needs the price list takes about a second."""
-    model = deployment.provider_model
-    limit = known_output_limit(model)
-    if limit is None:
-        limit = DEFAULT_OUTPUT_LIMIT
+    priced = _resolved(deployment, runtime_kind)
+    if priced.prices is None:
+        _warn_unknown(deployment.provider_model, runtime_kind or deployment.runtime)
+    return priced
+
+
+def facts_of(deployment: Deployment, runtime_kind: str | None = None) -> PricedModel:
+    """Return all that is known of a deployment's model, its published prices beside its own; warns of nothing."""
+    priced = _resolved(deployment, runtime_kind)
+    known = _listed(deployment, runtime_kind)
+    return msgspec.structs.replace(
+        priced,
+        price_source=priced.source,
+        published=None if known is None else _published(known.prices),
+        deprecated=known is not None and known.deprecated,
+        context_window=priced.context_window if known is None else known.context_window,
+    )
+
+
+def _resolved(deployment: Deployment, runtime_kind: str | None) -> PricedModel:
+    facts = msgspec.structs.asdict(ModelFacts.of(deployment.provider_model))
     pricing = deployment.pricing
     if pricing is not None and pricing.is_whole:
         prices = PriceTable.from_pricing(pricing)
-        return ModelFacts(prices=prices, output_limit=limit, context_window=None, source="deployment.pricing")
-    known = None
-    if _needs_the_list(deployment, runtime_kind):
-        known = price_list().find(model, _provider_of(deployment, runtime_kind))
+        # The window of a model that embeds holds one text; a request may carry many.
+        prices.max_input = facts["context_window"] if facts["output_limit"] else None
+        return PricedModel(**facts, prices=prices, source="deployment.pricing")
+    known = _listed(deployment, runtime_kind)
     if known is None:
-        _warn_unknown(model, runtime_kind or deployment.runtime)
-        return ModelFacts(prices=None, output_limit=limit, context_window=None, source="unknown")
+        return PricedModel(**facts, prices=None, source="unknown")
+    facts["context_window"], facts["deprecated"] = known.context_window, known.deprecated
     prices = known.prices if pricing is None else known.prices.with_pricing(pricing)
-    return ModelFacts(prices=prices, output_limit=limit, context_window=known.context_window, source="genai-prices")
+    return PricedModel(**facts, prices=prices, source="genai-prices")
 
 
-def known_models(pattern: str = "*") -> list[KnownModel]:
-    """Return the published models whose name, or `provider/name`, matches a shell pattern or contains it."""
-    wanted = pattern.lower()
-    if not any(sign in wanted for sign in "*?["):
-        wanted = f"*{wanted}*"
-    return [
-        known
-        for known in price_list().all()
-        if fnmatchcase(f"{known.provider}/{known.model}".lower(), wanted) or fnmatchcase(known.model.lower(), wanted)
-    ]
-
-
-class PriceList:
-    """The published prices as tables of ours, each built once.
-
-    Args:
-        snapshot: the data of `genai-prices`.
-    """
-
-    def __init__(self, snapshot: DataSnapshot) -> None:
-        self._snapshot = snapshot
-        self._found: dict[tuple[str, str | None], KnownModel | None] = {}
-
-    def find(self, model: str, provider: str | None) -> KnownModel | None:
-        """Return the model that a provider means by a name, or None when it is not listed.
-
-        Args:
-            provider: the list's name of the provider, `litellm` for a name with a provider's prefix; None: by the name.
-        """
-        key = (model, provider)
-        if key not in self._found:
-            try:
-                source, info = self._snapshot.find_provider_model(model, None, provider, None)
-            except LookupError:
-                self._found[key] = None
-            else:
-                self._found[key] = _known(source.id, info)
-        return self._found[key]
-
-    def all(self) -> Iterator[KnownModel]:
-        """Yield every model that has a price for tokens."""
-        for provider in self._snapshot.providers:
-            for info in provider.models:
-                known = _known(provider.id, info)
-                if known is not None:
-                    yield known
-
-
-@cache
-def price_list() -> PriceList:
-    """Return the list that is bundled with `genai-prices`, loaded at the first call."""
-    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - its import takes a second
-
-    return PriceList(get_snapshot())
-
-
-def table_of(info: ModelInfo) -> PriceTable | None:
-    """Return a listed model's prices as a table, or None when its tokens have no price."""
-    prices: Any = info.prices
-    dated = [(None, prices)] if not isinstance(prices, list) else [(each.constraint, each.prices) for each in prices]
-    entries = [_entry(constraint, price) for constraint, price in dated]
-    if not entries or not all(_prices_tokens(price) for _, price in dated):
+def _listed(deployment: Deployment, runtime_kind: str | None) -> KnownModel | None:
+    kind = runtime_kind or deployment.runtime
+    if kind is not None and kind not in _PROVIDERS:
         return None
-    # The window of a model that embeds holds one text; a request may carry many.
-    embeds = known_output_limit(info.id) == 0
-    return PriceTable(entries, max_input=None if embeds else info.context_window)
+    return price_list().find(deployment.provider_model, _provider_of(deployment, runtime_kind))
+
+
+def _published(prices: PriceTable) -> dict[str, float]:
+    """Return the prices that hold now, by the names of `Pricing`."""
+    return in_usd(prices.entry_at(wall_now()).base)
+
+
+def in_usd(rates: Rates) -> dict[str, float]:
+    """Return the prices of token classes in USD per million tokens, by the names of `Pricing`."""
+    classes = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "reasoning")
+    given = {name: getattr(rates, name) for name in classes}
+    return {f"{name}_per_mtok_usd": pico_to_usd(rate) for name, rate in given.items() if rate is not None}
 
 
 def _needs_the_list(deployment: Deployment, runtime_kind: str | None) -> bool:
@@ -197,79 +137,3 @@ def _warn_unknown(model: str, kind: str | None) -> None:
         model,
         where,
     )
-
-
-def _known(provider: str, info: ModelInfo) -> KnownModel | None:
-    prices = table_of(info)
-    if prices is None:
-        return None
-    latest: Any = info.prices[-1].prices if isinstance(info.prices, list) else info.prices
-    own_price = tuple(
-        kind for kind in ("audio", "image", "video") if _set_prices(latest).get(f"input_{kind}_mtok") is not None
-    )
-    return KnownModel(
-        provider=provider,
-        model=info.id,
-        prices=prices,
-        output_limit=known_output_limit(info.id),
-        context_window=info.context_window,
-        input_classes=own_price,
-        deprecated=bool(info.deprecated),
-    )
-
-
-def _set_prices(price: ModelPrice) -> Mapping[str, Decimal | TieredPrices | None]:
-    return vars(price)
-
-
-def _prices_tokens(price: ModelPrice) -> bool:
-    prices = _set_prices(price)
-    return prices.get("input_mtok") is not None or prices.get("output_mtok") is not None
-
-
-def _entry(constraint: Any, price: ModelPrice) -> PriceEntry:
-    prices = _set_prices(price)
-    starts: set[int] = set()
-    for value in prices.values():
-        starts.update(tier.start for tier in getattr(value, "tiers", ()))
-    since: date | None = getattr(constraint, "start_date", None)
-    begin: time | None = getattr(constraint, "start_time", None)
-    daily = None if begin is None else (_utc(begin), _utc(constraint.end_time))
-    return PriceEntry(
-        base=_rates(prices, None),
-        tiers=tuple((start, _rates(prices, start)) for start in sorted(starts)),
-        since=None if since is None else datetime.combine(since, time(), UTC),
-        daily=daily,
-    )
-
-
-def _rates(prices: Mapping[str, Decimal | TieredPrices | None], start: int | None) -> Rates:
-    """Return the prices of input larger than `start`, or of input below every tier."""
-    rates = {name: _first(prices, keys, start) for name, keys in _TOKEN_KEYS.items()}
-    requests = _first(prices, (_REQUESTS_KEY,), start)
-    return Rates(
-        input=rates["input"] or 0,
-        output=rates["output"] or 0,
-        cached_input=rates["cached_input"],
-        cache_write=rates["cache_write"],
-        cache_write_1h=rates["cache_write_1h"],
-        reasoning=rates["reasoning"],
-        request=(requests or 0) * 1_000,
-    )
-
-
-def _first(prices: Mapping[str, Decimal | TieredPrices | None], keys: Iterable[str], start: int | None) -> int | None:
-    value = next((price for key in keys if (price := prices.get(key)) is not None), None)
-    if value is None or isinstance(value, Decimal):
-        return None if value is None else usd_to_pico(value)
-    price = value.base
-    for tier in value.tiers:
-        if start is not None and tier.start <= start:
-            price = tier.price
-    return usd_to_pico(price)
-
-
-def _utc(clock: time) -> time:
-    if clock.tzinfo is None:
-        return clock
-    return datetime.combine(date(1970, 1, 1), clock).astimezone(UTC).time()

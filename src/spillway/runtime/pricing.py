@@ -22,4 +22,5 @@ async def price_engines(engines: Iterable[Engine]) -> None:
         facts = await resolve_prices(engine.deployment, engine.kind)
         engine.gates.prices = facts.prices
         engine.gates.output_limit = facts.output_limit
+        engine.gates.output_most = facts.output_most
         require_price(engine.deployment, facts.prices)

@@ -110,9 +110,10 @@ name  = "claude-haiku"
 model = "claude-haiku-4-5"
 [deployment.runtime_config]
 api_key = { from_env = "ANTHROPIC_API_KEY" }
-#endpoint          = "https://api.anthropic.com"
-#anthropic_version = "2026-10-21"
-#beta              = []
+#endpoint           = "https://api.anthropic.com"
+#anthropic_version  = "2026-10-21"
+#beta               = []
+#default_max_tokens = 4096              # of a request that names none
 
 [[deployment]]
 name  = "gemini-flash"

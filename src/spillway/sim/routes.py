@@ -76,7 +76,8 @@ def resolve(path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> 
         return Target(LITELLM, Route(action="alive"))
     action = _ANTHROPIC_ACTIONS.get(path)
     if action is not None:
-        return Target(ANTHROPIC, Route(action=action, variant=headers.get("anthropic-version", "")))
+        variant = f"{headers.get('anthropic-version', '')} {headers.get('anthropic-beta', '')}"
+        return Target(ANTHROPIC, Route(action=action, variant=variant))
     match = _azure.fullmatch(path)
     if match is not None:
         plain = _OPENAI_ROUTES[match[2]]

@@ -232,6 +232,8 @@ async def test_application_default_credentials_are_looked_up_in_googles_order(tm
     await source.token()
     assert [asked.url for asked in client.asked] == ["https://named", "https://u"]
     assert not near.asked
+    environ["GOOGLE_CLOUD_QUOTA_PROJECT"] = "mine"
+    assert (await source.token()).quota_project == "mine"
     environ |= {"HOME": str(tmp_path / "nobody"), "GOOGLE_CLOUD_QUOTA_PROJECT": "q"}
     token = await source.token()
     assert token.quota_project == "q"

@@ -93,6 +93,17 @@ def test_anthropics_headers():
     assert anthropic_limits({}, lambda: NOW) is None
 
 
+def test_anthropics_headers_of_other_limits_are_tolerated():
+    others = {
+        "anthropic-priority-input-tokens-limit": "5",
+        "anthropic-priority-input-tokens-remaining": "0",
+        "anthropic-ratelimit-unified-5h-status": "allowed",
+    }
+    assert anthropic_limits(others, lambda: NOW) is None
+    alone = {**others, "anthropic-ratelimit-output-tokens-limit": "9", "anthropic-ratelimit-output-tokens-reset": "x"}
+    assert anthropic_limits(alone, lambda: NOW) == LimitsSeen(output_tokens=LimitSeen(limit=9))
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "code", "expected"),
     [
@@ -136,6 +147,46 @@ def test_anthropics_errors_are_the_same_with_a_status_and_inside_a_200(kind, sta
     body = f'{{"type":"error","error":{{"type":"{kind}","message":"m"}},"request_id":"req_1"}}'.encode()
     for error in (anthropic_errors.refusal(status, {}, body), anthropic_errors.in_answer(body)):
         assert (type(error), error.status) == (expected, status)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.",
+        "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.",
+    ],
+)
+def test_anthropics_spent_money_is_no_bad_request(words):
+    body = f'{{"type":"error","error":{{"type":"invalid_request_error","message":"{words}"}}}}'.encode()
+    for error in (anthropic_errors.refusal(400, {}, body), anthropic_errors.in_answer(body)):
+        assert (type(error), error.status, error.retryable, error.retry_after) == (QuotaExhausted, 400, False, None)
+        assert words[:20] in error.body
+    assert anthropic_errors.refusal(400, {}, body).native
+
+
+@pytest.mark.parametrize(
+    ("code", "expected", "wait"),
+    [
+        ("enforced_spend_limit_reached", QuotaExhausted, None),
+        ("contract_spend_limit_reached", QuotaExhausted, None),
+        ("ramp_limit_exceeded", RateLimited, 3.0),
+    ],
+)
+def test_anthropics_codes_tell_spending_from_rates(code, expected, wait):
+    body = f'{{"type":"error","error":{{"type":"rate_limit_error","message":"m","details":{{"error_code":"{code}"}}}}}}'
+    headers = {} if wait is None else {"retry-after": "3"}
+    error = anthropic_errors.refusal(429, headers, body.encode())
+    assert (type(error), error.retry_after) == (expected, wait)
+    assert error.retryable == (expected is RateLimited)
+
+
+def test_anthropics_refusals_that_are_not_its_own_and_those_it_calls_final():
+    page = anthropic_errors.refusal(413, {}, b"<html><title>413 Request Entity Too Large</title></html>")
+    assert (type(page), page.status, hasattr(page, "native")) == (BadRequest, 413, False)
+    body = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
+    busy = anthropic_errors.refusal(529, {"retry-after": "2"}, body)
+    assert (busy.reason, busy.retry_after, busy.retryable) == ("overloaded", 2.0, True)
+    assert anthropic_errors.refusal(529, {"x-should-retry": "false"}, body).retryable is False
 
 
 def test_geminis_quota_of_a_day_is_no_rate_limit_and_names_no_wait():

@@ -22,15 +22,27 @@ def test_a_whole_answer_with_every_class_of_usage():
             "prompt_tokens": 120,
             "completion_tokens": 30,
             "total_tokens": 150,
-            "prompt_tokens_details": {"cached_tokens": 64, "cache_write_tokens": 8, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 10, "audio_tokens": 0},
+            "prompt_tokens_details": {
+                "cached_tokens": 64,
+                "cache_write_tokens": 8,
+                "audio_tokens": 5,
+                "image_tokens": 6,
+            },
+            "completion_tokens_details": {"reasoning_tokens": 10, "audio_tokens": 7},
         },
     )
     tokens = whole(answer)
     assert tokens.text == "hello"
     assert tokens.finish_reason is FinishReason.STOP
     assert tokens.usage == Usage(
-        input_tokens=120, output_tokens=30, cached_tokens=64, cache_write_tokens=8, reasoning_tokens=10
+        input_tokens=120,
+        output_tokens=30,
+        cached_tokens=64,
+        cache_write_tokens=8,
+        reasoning_tokens=10,
+        audio_input_tokens=5,
+        image_input_tokens=6,
+        audio_output_tokens=7,
     )
 
 

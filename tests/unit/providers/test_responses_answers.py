@@ -212,6 +212,7 @@ def test_a_stream_of_everything():
         {"type": "file_citation", "index": 1},
     ]
     assert tokens.extra["output_items"] == [search]
+    assert tokens.usage == Usage(input_tokens=1, web_searches=1)
     assert tokens.tool_calls[0].extra == {"namespace": "n"}
     raws = [json.loads(piece.raw)["type"].removeprefix("response.") for piece in out if piece.raw]
     assert raws == ["created", "in_progress", "output_item.added", "web_search_call.searching", "news"]

@@ -8,7 +8,7 @@ import pytest
 from spillway.core.options import Pricing
 from spillway.core.reply import Usage
 from spillway.core.request import GenerateRequest
-from spillway.remote.cost import OutputP95, PriceTable, input_bound, lost_attempt_cost, output_bound
+from spillway.remote.cost import OutputP95, PriceTable, input_bound, lost_attempt_cost, output_bound, service_of
 from spillway.remote.cost.estimate import (
     IMAGE_TOKENS,
     MAX_PAGES,
@@ -16,6 +16,7 @@ from spillway.remote.cost.estimate import (
     ORIGINAL_IMAGE_TOKENS,
     PAGE_TOKENS,
     UNSEEN_PAGES,
+    has_media,
 )
 
 WHEN = datetime(2026, 6, 1, tzinfo=UTC)
@@ -160,3 +161,49 @@ def test_output_follows_the_newest_answers():
     for _ in range(128):
         p95.record(0)
     assert p95.value == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "service"),
+    [
+        (None, None),
+        ({}, None),
+        ({"service_tier": "flex"}, "flex"),
+        ({"serviceTier": "PRIORITY"}, "priority"),
+        ({"speed": "fast", "service_tier": "standard"}, "fast"),
+        ({"speed": "standard"}, None),
+        ({"service_tier": 7}, None),
+    ],
+)
+def test_the_service_that_fields_name(fields, service):
+    assert service_of(fields) == service
+
+
+@pytest.mark.parametrize(
+    ("content", "media"),
+    [
+        ("text", False),
+        (None, False),
+        ([{"type": "text", "text": "a"}, {"text": "b"}, "c"], False),
+        ([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "u"}}], True),
+        ([{"inlineData": {"data": "AAAA"}}], True),
+        ({"odd": 1}, True),
+    ],
+)
+def test_whether_a_prompt_holds_anything_but_text(content, media):
+    assert has_media(GenerateRequest(messages=[{"role": "user", "content": content}])) == media
+
+
+def test_contents_of_the_providers_own_may_hold_anything():
+    assert has_media(GenerateRequest(messages=[], extra={"contents": []}))
+
+
+def test_the_published_limit_caps_what_is_asked_for_times_the_answers():
+    def most(**fields):
+        return output_bound(GenerateRequest(messages=[], **fields), 100, most=100)
+
+    assert most() == most(max_tokens=1_000) == most(extra={"max_output_tokens": 1_000}) == 100
+    assert most(max_tokens=7) == 7
+    assert most(max_tokens=1_000, extra={"n": 3}) == 300
+    assert most(extra={"generationConfig": {"candidateCount": 2}}) == 200
+    assert most(extra={"generationConfig": "odd", "n": 0}) == 100

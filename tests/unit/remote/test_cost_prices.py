@@ -200,3 +200,52 @@ def test_a_table_says_what_it_asks():
     assert repr(flat(input=0.15, output=0.6)) == "<PriceTable 0.15 in, 0.6 out, USD per Mtok>"
     with pytest.raises(ValueError, match="entry"):
         PriceTable([])
+
+
+def test_media_are_parts_of_their_totals_and_priced_once():
+    table = flat(input=1, output=10, cached_input=0.5, audio_input=8, cached_audio=2, image_input=3, audio_output=40)
+    usage = Usage(
+        input_tokens=1_000, cached_tokens=300, audio_input_tokens=400, cached_audio_tokens=100, image_input_tokens=200,
+        output_tokens=100, audio_output_tokens=30, image_output_tokens=20, reasoning_tokens=10,
+    )  # fmt: skip
+    fresh_text = 1_000 - 300 - 300 - 200
+    per_mtok = fresh_text + 200 * 0.5 + 300 * 8 + 100 * 2 + 200 * 3 + 70 * 10 + 30 * 40
+    assert table.cost(usage, WHEN) == usd_to_pico(f"{per_mtok / 1e6:.12f}")
+
+
+def test_cached_media_without_a_price_are_cached_input_else_the_medium():
+    usage = Usage(input_tokens=10, cached_tokens=10, audio_input_tokens=10, cached_audio_tokens=10)
+    assert flat(input=1, audio_input=8, cached_input=0.5).cost(usage, WHEN) == usd_to_pico("0.000005")
+    assert flat(input=1, audio_input=8).cost(usage, WHEN) == usd_to_pico("0.00008")
+
+
+def test_media_larger_than_their_total_count_in_full_and_nothing_is_negative():
+    table = flat(input=10, output=10, audio_input=1, audio_output=1)
+    assert table.cost(Usage(audio_input_tokens=5, audio_output_tokens=5), WHEN) == usd_to_pico("0.00001")
+
+
+def test_searches_are_paid_by_number():
+    assert flat(input=1, web_search=10_000).cost(Usage(web_searches=2), WHEN) == usd_to_pico("0.02")
+    table = flat(input=1, audio_input=8, web_search=10_000)
+    assert table.cost(Usage(input_tokens=1, web_searches=2), WHEN) == usd_to_pico("0.020001")
+
+
+def test_a_service_has_its_own_prices_and_an_override_holds_in_all():
+    table = PriceTable(
+        [PriceEntry(base=usd(input=2, output=10))],
+        max_input=100,
+        services={"priority": [PriceEntry(base=usd(input=4, output=20))], "flex": [PriceEntry(base=usd(output=5))]},
+    )
+    assert table.of_service(None) is table is table.of_service("unheard-of")
+    assert table.of_service("priority").max_input == 100
+    assert table.estimate(0, 10, WHEN, service="priority") == usd_to_pico("0.0002")
+    assert table.estimate(0, 10, WHEN, service="flex") == table.estimate(0, 10, WHEN) == usd_to_pico("0.0001")
+    own = table.with_pricing(Pricing(output_per_mtok_usd=1))
+    assert own.of_service("priority").cost(Usage(input_tokens=1, output_tokens=1), WHEN) == usd_to_pico("0.000005")
+    assert not table.is_dated
+
+
+def test_an_estimate_of_media_takes_the_dearest_medium():
+    table = flat(input=1, audio_input=8, cached_image=9)
+    assert table.estimate(1, 0, WHEN) == usd_to_pico("0.000001")
+    assert table.estimate(1, 0, WHEN, media=True) == usd_to_pico("0.000009")

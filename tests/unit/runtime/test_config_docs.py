@@ -111,7 +111,7 @@ def test_the_template_has_every_option_of_every_table_and_their_defaults():
             for table, runtime in zip(document["deployment"], ("openai", "anthropic", "gemini"), strict=True)
         },
     }
-    variants = {*("variant", "resource", "deployment", "api_version", "auth", "region", "credentials", "quota_project")}
+    variants = {"variant", "resource", "deployment", "api_version", "auth", "region", "credentials", "quota_project"}
     for kind, table in tables.items():
         known = fields_of(kind)
         assert table.keys() <= known.keys()

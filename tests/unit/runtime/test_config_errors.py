@@ -40,7 +40,7 @@ CASES = {
     "key of another provider": (
         GOOD + "[deployment.runtime_config]\nbeta = []\n",
         'spillway.toml:4: [deployment.runtime_config] unknown key "beta" (known: endpoint, api_key, organization, '
-        "project, variant, resource, deployment, api_version)",
+        "project, variant, resource, deployment, api_version, api, auth)",
     ),
     "in an inline table": (
         GOOD + "retry = { max_retries = 1,\tmax_backof_s = 2 }\n",

@@ -15,11 +15,14 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ClauseEquals, ModelInfo, ModelPrice
 
 import spillway.runtime.prices as prices_module
+from spillway.core.model_catalog import known_output_limit
 from spillway.core.options import Deployment
 from spillway.core.reply import Usage
 from spillway.providers.openai.config import OpenAiConfig
-from spillway.runtime.models_known import known_output_limit
-from spillway.runtime.prices import known_models, resolve_prices, resolve_prices_sync, table_of
+from spillway.runtime import catalog
+from spillway.runtime.catalog import known_models, price_list
+from spillway.runtime.catalog_prices import table_of, utc
+from spillway.runtime.prices import resolve_prices, resolve_prices_sync
 from spillway.testing import run_virtual
 
 PROVIDERS = {"openai": "openai", "azure": "azure", "anthropic": "anthropic", "gemini": "google"}
@@ -140,9 +143,9 @@ assert "genai_prices" not in sys.modules
 
 
 def test_the_list_is_loaded_once_and_off_the_event_loop():
-    prices_module.price_list.cache_clear()
+    price_list.cache_clear()
     threads = []
-    loads = prices_module.PriceList.__init__
+    loads = catalog.PriceList.__init__
 
     async def main():
         facts = []
@@ -154,13 +157,13 @@ def test_the_list_is_loaded_once_and_off_the_event_loop():
                 threads.append(None)
             loads(self, snapshot)
 
-        prices_module.PriceList.__init__ = loading
+        catalog.PriceList.__init__ = loading
         try:
             deployments = [deployment("gpt-4o-mini", runtime="openai") for _ in range(20)]
             for each in deployments:
                 facts.append(await resolve_prices(each))
         finally:
-            prices_module.PriceList.__init__ = loads
+            catalog.PriceList.__init__ = loads
         return facts
 
     facts = run_virtual(main())
@@ -208,7 +211,7 @@ def test_a_name_finds_its_provider(model, runtime, listed):
 
 def test_azure_is_its_own_provider_of_the_openai_runtime(monkeypatch):
     asked = []
-    listing = prices_module.price_list()
+    listing = price_list()
     monkeypatch.setattr(listing, "find", lambda model, provider: asked.append(provider))
     azure = OpenAiConfig(variant="azure", resource="r", deployment="d", api_version="2024-10-21", api_key="k")
     resolve_prices_sync(deployment("gpt-4o", runtime="openai", runtime_config=azure))
@@ -234,7 +237,7 @@ def test_a_price_per_request_is_added():
 
 
 def test_the_window_of_a_model_bounds_an_estimate_but_not_that_of_one_that_embeds():
-    table = table_of(listed_model(input_mtok=Decimal(1)))
+    table = table_of(listed_model(input_mtok=Decimal(1)), max_input=10)
     assert table.estimate(1_000, 0, DATES[0]) == 10 * 10**6
     assert resolve_prices_sync(deployment("text-embedding-3-small", runtime="openai")).prices.max_input is None
 
@@ -273,10 +276,10 @@ def test_models_can_be_listed_by_pattern():
     assert all("claude-" in known.model for known in claude)
     assert any(known.context_window == 200_000 and known.output_limit == 64_000 for known in claude)
     assert known_models("no-such-model-*") == []
-    audio = {known.model: known.input_classes for known in known_models("openai/gpt-audio*")}
+    audio = {known.model: known.input for known in known_models("openai/gpt-audio*")}
     assert "audio" in audio["gpt-audio"]
 
 
 def test_a_time_of_day_in_another_zone_is_utc():
-    assert prices_module._utc(time(2, 30, tzinfo=timezone(timedelta(hours=3)))) == time(23, 30)
-    assert prices_module._utc(time(2, 30)) == time(2, 30)
+    assert utc(time(2, 30, tzinfo=timezone(timedelta(hours=3)))) == time(23, 30)
+    assert utc(time(2, 30)) == time(2, 30)

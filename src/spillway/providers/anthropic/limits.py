@@ -1,4 +1,4 @@
-"""The `anthropic-ratelimit-*` headers."""
+"""The `anthropic-ratelimit-*` headers. Those of the priority tier and of subscriptions tell of other limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = {
 
 def limits_seen(headers: Mapping[str, str], wall: WallClock) -> LimitsSeen | None:
     """Return what the headers say, None when they say nothing; resets are RFC 3339 instants."""
-    if _NAMES["requests"][0] not in headers and _NAMES["tokens"][0] not in headers:
+    if not any(names[0] in headers for names in _NAMES.values()):
         return None
     now = wall()
     return LimitsSeen(

@@ -13,18 +13,33 @@ from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers.answers import Vectors
 from spillway.providers.anthropic import errors
-from spillway.providers.anthropic.body import RUNTIME, encode_messages
+from spillway.providers.anthropic.blocks import RUNTIME
+from spillway.providers.anthropic.body import encode_messages
 from spillway.providers.anthropic.config import ENDPOINT, AnthropicConfig
 from spillway.providers.anthropic.limits import limits_seen
-from spillway.providers.anthropic.wire import MessageStream, decode_count, decode_message
+from spillway.providers.anthropic.stream import MessageStream
+from spillway.providers.anthropic.wire import decode_count, decode_message
 from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
 
-_NOT_COUNTED = frozenset(
-    {"max_tokens", "metadata", "service_tier", "stop_sequences", "stream", "temperature", "top_k", "top_p"}
-)
-"""Fields of a message request that the token counting endpoint does not take."""
+_NOT_COUNTED = frozenset({
+    "container",
+    "diagnostics",
+    "fallback_credit_token",
+    "fallbacks",
+    "inference_geo",
+    "max_tokens",
+    "metadata",
+    "service_tier",
+    "stop_sequences",
+    "stream",
+    "temperature",
+    "thread",
+    "top_k",
+    "top_p",
+})  # fmt: skip
+"""Fields of a message request that the token counting endpoint does not take: they change no count."""
 
 
 class AnthropicWire:
@@ -60,9 +75,7 @@ class AnthropicWire:
         """Return URL and body."""
         if request.inputs is not None:
             raise unsupported("inputs", RUNTIME, "the API has no embeddings")
-        body = encode_messages(
-            request, losses, model=self._model, stream=stream, version=self._config.anthropic_version
-        )
+        body = encode_messages(request, losses, model=self._model, stream=stream, config=self._config)
         if request.counts:
             for name in _NOT_COUNTED & body.keys():
                 del body[name]

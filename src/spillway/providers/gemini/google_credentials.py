@@ -117,7 +117,8 @@ class ApplicationDefault:
     """Application default credentials, looked up in Google's order: the variable, gcloud's file, the metadata server.
 
     Args:
-        environ: `GOOGLE_APPLICATION_CREDENTIALS`, `CLOUDSDK_CONFIG`, `HOME`, `GCE_METADATA_HOST`.
+        environ: `GOOGLE_APPLICATION_CREDENTIALS`, `CLOUDSDK_CONFIG`, `HOME`, `GCE_METADATA_HOST`,
+            `GOOGLE_CLOUD_QUOTA_PROJECT`.
         exchange: what tokens are fetched with.
         near: what the metadata server is asked with, which no proxy leads to.
     """
@@ -141,12 +142,22 @@ class ApplicationDefault:
         Raises:
             ConfigError: there is no such credential, or it is not taken.
         """
+        path = await self._file()
+        if path is not None:
+            token = await GoogleCredential(FileCredential(path), self._exchange).token()
+        else:
+            token = await self._of_machine()
+        token.quota_project = self._environ.get("GOOGLE_CLOUD_QUOTA_PROJECT") or token.quota_project
+        return token
+
+    async def _file(self) -> str | None:
         named = self._environ.get("GOOGLE_APPLICATION_CREDENTIALS")
         if named:
-            return await GoogleCredential(FileCredential(named), self._exchange).token()
+            return named
         path = well_known_file(self._environ)
-        if path is not None and await asyncio.to_thread(path.is_file):
-            return await GoogleCredential(FileCredential(str(path)), self._exchange).token()
+        return str(path) if path is not None and await asyncio.to_thread(path.is_file) else None
+
+    async def _of_machine(self) -> GoogleToken:
         host = self._environ.get("GCE_METADATA_HOST") or METADATA_HOST
         address = f"http://{host}/computeMetadata/v1/instance/service-accounts/default/token?scopes={quote(SCOPE)}"
         try:
@@ -156,9 +167,8 @@ class ApplicationDefault:
                 f"{self.place}: none found: set GOOGLE_APPLICATION_CREDENTIALS to a key file, or run `gcloud auth "
                 f"application-default login`, or run it on Google Cloud ({error})"
             ) from None
-        quota_project = self._environ.get("GOOGLE_CLOUD_QUOTA_PROJECT")
         granted = grant.granted(self.place)
-        return GoogleToken(granted.token, expires_at=granted.expires_at, quota_project=quota_project)
+        return GoogleToken(granted.token, expires_at=granted.expires_at)
 
     def __repr__(self) -> str:
         return "<ApplicationDefault>"

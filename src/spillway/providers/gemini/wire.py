@@ -163,10 +163,8 @@ class ResponseStream:
         if not candidates:
             self._without_candidates(response, data, out)
             return
-        if response.response_id is not None:
-            self.answer_id = response.response_id
-        if response.model_version is not None:
-            self._model = response.model_version
+        if not self._model:
+            self._begin(response)
         for candidate in candidates:
             choice = candidate.index
             if choice:
@@ -238,6 +236,10 @@ class ResponseStream:
                 )
             )
         return chunks
+
+    def _begin(self, response: Response) -> None:
+        self.answer_id = response.response_id or self.answer_id
+        self._model = response.model_version or ""
 
     def _state(self, choice: int) -> _State:
         state = self._states.get(choice)

@@ -97,12 +97,15 @@ class InputDetails(msgspec.Struct, gc=False):
 
     cached_tokens: Count = None
     cache_write_tokens: Count = None
+    audio_tokens: Count = None
+    image_tokens: Count = None
 
 
 class OutputDetails(msgspec.Struct, gc=False):
     """Classes of output tokens."""
 
     reasoning_tokens: Count = None
+    audio_tokens: Count = None
 
 
 class UsageShape(msgspec.Struct, gc=False):
@@ -205,4 +208,7 @@ def usage_of(usage: UsageShape) -> Usage:
         cached_tokens=count(read),
         cache_write_tokens=count(write),
         reasoning_tokens=0 if out is None else count(out.reasoning_tokens),
+        audio_input_tokens=0 if within is None else count(within.audio_tokens),
+        image_input_tokens=0 if within is None else count(within.image_tokens),
+        audio_output_tokens=0 if out is None else count(out.audio_tokens),
     )

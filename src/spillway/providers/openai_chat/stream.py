@@ -127,13 +127,13 @@ class ChatStream:
                 said = choice.delta
                 if said is not None:
                     text = said.content
-                    if text and choice.logprobs is None and text.__class__ is str:
+                    if text and choice.logprobs is None and isinstance(text, str):
                         out.append(TokenChunk(text_delta=text, choice=index))
                     elif text or choice.logprobs is not None:
                         _take_tokens(text, choice, index, out)
                     if said.tool_calls or said.reasoning_content or said.refusal or said.reasoning:
                         _take_rare(said, index, answers[index], out)
-                if choice.__class__ is _RichChoice:
+                if isinstance(choice, _RichChoice):
                     _take_more(choice, index, answers[index], out)
                 if choice.finish_reason is not None:
                     self._take_finish(choice.finish_reason, index, out)

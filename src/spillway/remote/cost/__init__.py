@@ -1,10 +1,18 @@
 """What requests cost: money, prices, estimates, and the ledger that holds spending under its caps."""
 
-from spillway.remote.cost.estimate import CostEstimate, input_bound, lost_attempt_cost, output_bound
+from spillway.remote.cost.estimate import (
+    CostEstimate,
+    cost_bound,
+    input_bound,
+    lost_attempt_cost,
+    output_bound,
+    service_of,
+)
 from spillway.remote.cost.ledger import CostLedger, Reservation, require_price, reserve_all
 from spillway.remote.cost.money import PICO_PER_USD, pico_to_usd, told_pico, usd_to_pico
 from spillway.remote.cost.output_p95 import OutputP95
-from spillway.remote.cost.prices import PriceEntry, PriceTable, Rates
+from spillway.remote.cost.prices import PriceTable
+from spillway.remote.cost.rates import PriceEntry, Rates
 from spillway.remote.cost.snapshot import LedgerSnapshot, WindowSnapshot
 
 __all__ = [
@@ -18,9 +26,11 @@ __all__ = [
     # estimates
     "CostEstimate",
     "OutputP95",
+    "cost_bound",
     "input_bound",
     "lost_attempt_cost",
     "output_bound",
+    "service_of",
     # prices
     "PriceEntry",
     "PriceTable",

@@ -39,6 +39,7 @@ UNSEEN_PAGES = 100
 AUDIO_CHARS_PER_TOKEN = 16
 """Base64 characters of audio that make a token: 32 tokens a second at 4 kbit/s."""
 
+_TEXT_PARTS = {"text", "input_text", "output_text"}
 _OUTPUT_FIELDS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
@@ -84,23 +85,60 @@ def input_bound(request: GenerateRequest) -> int:
     return total
 
 
-def output_bound(request: GenerateRequest, output_limit: int) -> int:
+def output_bound(request: GenerateRequest, output_limit: int, *, most: int | None = None) -> int:
     """Return an upper bound of the request's output tokens, over all the answers it asks for.
 
     Args:
-        output_limit: the most tokens the model answers with, for a request that sets no maximum.
+        output_limit: the most tokens the model is taken to answer with, for a request that sets no maximum.
+        most: the model's published limit, which no answer passes whatever is asked; None: not known.
     """
     if request.inputs is not None:
         return 0
     longest = request.max_tokens
-    if request.extra is None:
-        return output_limit if longest is None else longest
     extra = request.extra
+    if extra is None:
+        longest = output_limit if longest is None else longest
+        return longest if most is None or longest < most else most
     if longest is None:
         given = [extra[field] for field in _OUTPUT_FIELDS if _is_count(extra.get(field))]
         longest = max(given, default=output_limit)
-    answers = extra.get("n")
-    return longest * (answers if _is_count(answers) else 1)
+    if most is not None:
+        longest = min(longest, most)
+    return longest * _answers(extra)
+
+
+def service_of(fields: Mapping[str, Any] | None) -> str | None:
+    """Return the service that the further fields of a request or of an answer name, None for the standard one.
+
+    OpenAI and Gemini call it `service_tier`, Anthropic's fast mode is a `speed`.
+    """
+    if fields is None:
+        return None
+    if fields.get("speed") == "fast":
+        return "fast"
+    named = fields.get("service_tier") or fields.get("serviceTier")
+    return named.lower() if type(named) is str else None
+
+
+def cost_bound(
+    request: GenerateRequest, prices: PriceTable, *, input_tokens: int, output_tokens: int, when: datetime
+) -> int:
+    """Return the most that a request of at most so many tokens costs, in pico-USD: its service and media priced in."""
+    media = prices.knows_media and has_media(request)
+    return prices.estimate(input_tokens, output_tokens, when, service=service_of(request.extra), media=media)
+
+
+def has_media(request: GenerateRequest) -> bool:
+    """Return whether the input may hold anything but text."""
+    for message in request.messages:
+        content = message.get("content")
+        if content is None or isinstance(content, str):
+            continue
+        if not isinstance(content, Sequence):
+            return True
+        if any(not isinstance(part, str) and not _is_text(part) for part in content):
+            return True
+    return request.extra is not None and "contents" in request.extra
 
 
 def lost_attempt_cost(
@@ -129,6 +167,17 @@ def lost_attempt_cost(
     if prices is None:
         return 0
     return prices.cost(Usage(input_tokens=input_tokens, output_tokens=output_tokens_seen), when)
+
+
+def _answers(extra: Mapping[str, Any]) -> int:
+    """Return how many answers are asked for."""
+    config = extra.get("generationConfig")
+    counts = (extra.get("n"), config.get("candidateCount") if isinstance(config, Mapping) else None)
+    return max((count for count in counts if _is_count(count)), default=1)
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, Mapping) and isinstance(part.get("text"), str) and part.get("type", "text") in _TEXT_PARTS
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from spillway.core.clock import wall_now
 from spillway.core.errors import BadRequest, BudgetExceeded, InferenceError
 from spillway.core.options import RateLimits
-from spillway.remote.cost import output_bound, pico_to_usd
+from spillway.remote.cost import cost_bound, output_bound, pico_to_usd, service_of
 from spillway.remote.engine.grant import Grant
 from spillway.remote.rate_limit import AcquirePermit, Permit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from spillway.core.reply import Usage
     from spillway.remote.circuit_breaker import CircuitBreakerHandle
@@ -33,11 +34,12 @@ class Gates:
     Order: budget, the caller's own gate, limiter, breaker. A refusal gives back what went before it.
 
     Args:
-        output_limit: the most tokens the model answers with.
+        output_limit: the most tokens the model is taken to answer with.
         limits: what is configured for the limiter, None for nothing.
         cached_input_is_free: whether input read from a cache does not count against the provider's limits.
 
     Attributes:
+        output_most: the model's published limit of output, which caps every estimate; None: not known.
         lacks: what the newest request that had to wait lacked, `MONEY` or `PERMIT`.
     """
 
@@ -51,6 +53,7 @@ class Gates:
         "limiter",
         "name",
         "output_limit",
+        "output_most",
         "output_p95",
         "prices",
         "quota",
@@ -78,6 +81,7 @@ class Gates:
         self.prices = prices
         self.output_p95 = output_p95
         self.output_limit = output_limit
+        self.output_most: int | None = None
         self.cached_input_is_free = cached_input_is_free
         self.lacks = PERMIT
         self._limits = RateLimits() if limits is None else limits
@@ -196,11 +200,28 @@ class Gates:
             return 0
         if self.prices is None:
             return None
-        return self.prices.estimate(call.input_bound, output_bound(call.request, self.output_limit), wall_now())
+        request = call.request
+        output = output_bound(request, self.output_limit, most=self.output_most)
+        return cost_bound(request, self.prices, input_tokens=call.input_bound, output_tokens=output, when=wall_now())
 
-    def cost_pico(self, usage: Usage) -> int | None:
-        """Return what `usage` costs in pico-USD, or None when the price is unknown."""
-        return None if self.prices is None else self.prices.cost(usage, wall_now())
+    def cost_pico(self, usage: Usage, about: Mapping[str, Any] | None = None, age_s: float = 0.0) -> int | None:
+        """Return what `usage` costs in pico-USD, or None when the price is unknown.
+
+        Args:
+            about: further fields of the answer; they may name the service that gave it.
+            age_s: seconds since its attempt began: the price is that of then.
+        """
+        prices = self.prices_of(about)
+        if prices is None:
+            return None
+        return prices.cost(usage, began(age_s) if prices.is_dated else wall_now())
+
+    def prices_of(self, about: Mapping[str, Any] | None) -> PriceTable | None:
+        """Return the prices of the service that gave an answer, by the answer's further fields."""
+        prices = self.prices
+        if about is None or prices is None or not prices.services:
+            return prices
+        return prices.of_service(service_of(about))
 
     def on_room(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` whenever a waiting head may fit sooner than predicted; returns how to stop that."""
@@ -238,6 +259,11 @@ class Gates:
             _release(reservation, None)
             return math.inf
         return reservation, hold, pico
+
+
+def began(age_s: float) -> datetime:
+    """Return the instant of so many seconds ago."""
+    return wall_now() - timedelta(seconds=age_s)
 
 
 def _at_most(amount: int, limit: int | None) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spillway.core.building import TokensBuilder
-from spillway.core.clock import wall_now
 from spillway.core.reply import Usage
 from spillway.remote.cost import lost_attempt_cost, told_pico
 from spillway.remote.engine.call import KeptMoney
 from spillway.remote.engine.ending import tell
+from spillway.remote.engine.gates import began
 from spillway.remote.engine.metrics import AttemptRecord
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def settle_success(
         usage = _guess(call, built)
     gates = engine.gates
     counts = call.request.counts
-    cost = 0 if counts else gates.cost_pico(usage)
+    now = engine.clock()
+    cost = 0 if counts else gates.cost_pico(usage, built.about, now - started)
     if cost is None and built.about is not None:
         cost = told_pico(built.about.get("response_cost"))
     grant.settle(None if estimated or counts else _counted(gates, usage), cost or 0, streamed=call.stream)
-    now = engine.clock()
     engine.last_success_at = now
     engine.credential.refused = None
     if call.request.inputs is None and not counts:
@@ -80,7 +80,7 @@ def settle_failure(
     if error is not None and (error.sent or error.status is not None):
         # The provider answered: it has seen the request, whether or not the whole body was written by then.
         grant.mark_sent()
-    usage, cost, estimated = _lost(engine, call, grant, error, built)
+    usage, cost, estimated = _lost(engine, call, grant, error, built, now - started)
     keep = error is not None and not cost and (grant.reservation is not None or grant.hold is not None)
     counted = None if usage is None or estimated else _counted(gates, usage)
     grant.settle(counted, None if keep else cost, streamed=call.stream)
@@ -106,11 +106,12 @@ def settle_failure(
 
 
 def _lost(
-    engine: Engine, call: Call, grant: Grant, error: InferenceError | None, built: TokensBuilder
+    engine: Engine, call: Call, grant: Grant, error: InferenceError | None, built: TokensBuilder, age_s: float
 ) -> tuple[Usage | None, int, bool]:
     """Return the usage, the cost and whether both are estimates, of an attempt without a whole answer."""
+    gates = engine.gates
     if built.usage is not None and built.usage.output_tokens:
-        return built.usage, engine.gates.cost_pico(built.usage) or 0, False
+        return built.usage, gates.cost_pico(built.usage, built.about, age_s) or 0, False
     seen = -(-built.output_chars() // _BYTES_A_TOKEN)
     # A refusal or a redirect costs nothing, unless some of the answer came before it; an empty answer is neither.
     refused = error is not None and (error.status or 0) >= 300 and error.reason != "empty" and not seen
@@ -119,11 +120,11 @@ def _lost(
     cost = lost_attempt_cost(
         sent=True,
         stream=call.stream,
-        reserved_pico=engine.gates.estimate_pico(call) or 0,
+        reserved_pico=gates.estimate_pico(call) or 0,
         input_tokens=_input_guess(call),
         output_tokens_seen=seen,
-        prices=engine.gates.prices,
-        when=wall_now(),
+        prices=gates.prices_of(built.about),
+        when=began(age_s),
     )
     return Usage(input_tokens=_input_guess(call), output_tokens=seen), cost, True
 

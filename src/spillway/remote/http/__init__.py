@@ -1,4 +1,4 @@
-"""The HTTP port and its client."""
+"""The HTTP port and its clients."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ def build_client(timeouts: Timeouts, user_agent: str, *, http: HttpConfig = _PLA
     Args:
         timeouts: of which `connect_timeout_s` is used: DNS, TCP, proxy and TLS together.
         user_agent: sent with each request that has none.
-        http: proxy, certificate authorities, protocol.
+        http: proxy, certificate authorities, protocol (with `http2` the one that TLS negotiates).
         limit: connections at most, 0 for as many as are asked for; waiting for one counts as connecting.
 
     Raises:
         ConfigError: an option of `http` can't be met.
     """
     if http.http2:
-        raise ConfigError("http.http2: HTTP/2 needs the extra http2, which this version does not have; leave it false")
+        try:
+            from spillway.remote.http.pyqwest_client import PyqwestClient  # noqa: PLC0415 # an extra
+        except ModuleNotFoundError as error:
+            raise ConfigError("http.http2: HTTP/2 needs the extra http2: pip install 'spillway[http2]'") from error
+        return PyqwestClient(timeouts, user_agent, http=http, limit=limit)
     from spillway.remote.http.aiohttp_client import AiohttpClient  # noqa: PLC0415 # 200 ms that only a sender pays
 
     return AiohttpClient(timeouts, user_agent, http=http, limit=limit)

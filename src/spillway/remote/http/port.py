@@ -76,8 +76,9 @@ class HttpResponse(Protocol):
 class HttpClient(Protocol):
     """Sends requests over a pool of connections.
 
-    It neither retries (but for a reused connection that died before any byte of an answer: that is tried once more on
-    a fresh one), nor follows redirects, nor keeps cookies, nor reads proxies or credentials from the environment.
+    It neither retries (but for what the peer has certainly not taken up, once: over HTTP/1.1 a reused connection that
+    died before any byte of an answer, over HTTP/2 a stream that was refused), nor follows redirects, nor keeps cookies,
+    nor reads proxies or credentials from the environment.
     """
 
     async def send(self, request: HttpRequest) -> HttpResponse:

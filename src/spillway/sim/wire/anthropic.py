@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
-
-import msgspec
+from typing import Any, cast
 
 from spillway.sim.answers import Answer
 from spillway.sim.ask import Ask, BadAsk, decode_object
 from spillway.sim.limits import Verdict
 from spillway.sim.prices import PRICES
 from spillway.sim.wire import anthropic_ask, anthropic_errors
+from spillway.sim.wire.anthropic_ask import AnthropicAsk
+from spillway.sim.wire.anthropic_blocks import ends_as, parts_of
 from spillway.sim.wire.dialect import Refusal, Route, StreamPlan, Trouble, bearer, json_bytes, named_sse
 
-_STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "stop_sequence": "stop_sequence", "tool": "tool_use"}
 _PING = named_sse("ping", {"type": "ping"})
 
 
@@ -31,61 +30,39 @@ class AnthropicDialect:
 
     def read(self, raw: bytes, route: Route) -> Ask:
         """Read a message request; raises `BadAsk`."""
-        return anthropic_ask.read(decode_object(raw), self.name, version=route.variant)
+        return anthropic_ask.read(decode_object(raw), self.name, variant=route.variant)
 
     def unary(self, ask: Ask, answer: Answer) -> bytes:
         """Write a message."""
-        content: list[dict[str, Any]] = []
-        if answer.thought:
-            content.append(
-                {
-                    "type": "thinking",
-                    "thinking": "".join(answer.thought),
-                    "signature": signature(answer),
-                }
-            )
-        if answer.call is not None:
-            arguments = msgspec.Raw(answer.call.arguments)
-            content.append({"type": "tool_use", "id": call_id(answer), "name": answer.call.name, "input": arguments})
-        elif answer.pieces:
-            content.append({"type": "text", "text": answer.text, "citations": None})
-        whole = _message(ask, answer, content, answer.output_tokens)
-        whole["stop_reason"] = _STOP_REASONS[answer.finish]
-        whole["stop_sequence"] = answer.stop_sequence
-        return json_bytes(whole)
+        asked = cast("AnthropicAsk", ask)
+        whole = _message(asked, answer, [part.whole for part in parts_of(asked, answer)], answer.output_tokens)
+        return json_bytes({**whole, **_end(asked, answer), "container": asked.container})
 
     def stream(self, ask: Ask, answer: Answer) -> StreamPlan:
-        """Write the events of a message; thinking, if any, counts as content."""
-        start = {"type": "message_start", "message": _message(ask, answer, [], 1)}
+        """Write the events of a message; each delta that is output is an entry of the body."""
+        asked = cast("AnthropicAsk", ask)
+        start = {"type": "message_start", "message": _message(asked, answer, [], 1)}
         head = [named_sse("message_start", start)]
         body: list[bytes] = []
-        index = 0
-        if answer.thought:
-            head += [_start(0, {"type": "thinking", "thinking": "", "signature": ""}), _PING]
-            body += [_delta(0, {"type": "thinking_delta", "thinking": piece}) for piece in answer.thought]
-            body[-1] += _delta(0, {"type": "signature_delta", "signature": signature(answer)}) + _stop(0)
-            index = 1
-        opening = b""
-        if answer.call is not None:
-            block = {"type": "tool_use", "id": call_id(answer), "name": answer.call.name, "input": {}}
-            opening = _start(index, block)
-            deltas = [_delta(index, {"type": "input_json_delta", "partial_json": piece}) for piece in answer.pieces]
-        else:
-            if answer.pieces:
-                opening = _start(index, {"type": "text", "text": ""})
-            deltas = [_delta(index, {"type": "text_delta", "text": piece}) for piece in answer.pieces]
-        if body and deltas:
-            body[-1] += opening
-        elif opening:
-            head += [opening, _PING]
-        body += deltas
-        delta = {
-            "stop_reason": _STOP_REASONS[answer.finish],
-            "stop_sequence": answer.stop_sequence,
-            "stop_details": None,
-        }
-        tail = [_stop(index)] if opening else []
-        tail.append(_message_delta(delta, answer.output_tokens))
+
+        def add(frame: bytes) -> None:
+            if body:
+                body[-1] += frame
+            else:
+                head.append(frame)
+
+        parts = parts_of(asked, answer)
+        for index, part in enumerate(parts):
+            add(_start(index, part.begin))
+            if not index:
+                head.append(_PING)
+            body += [_delta(index, delta) for delta in part.deltas]
+            for delta in part.closing:
+                add(_delta(index, delta))
+            if index < len(parts) - 1:
+                add(_stop(index))
+        tail = [_stop(len(parts) - 1)] if parts else []
+        tail.append(_message_delta(asked, answer))
         tail.append(named_sse("message_stop", {"type": "message_stop"}))
         return StreamPlan(head=head, body=body, tail=tail)
 
@@ -112,7 +89,7 @@ class AnthropicDialect:
             return Refusal(status=200, body=json_bytes({**message, **delta}), headers=headers)
         frames = (
             named_sse("message_start", {"type": "message_start", "message": message})
-            + _message_delta(delta, 0)
+            + named_sse("message_delta", {"type": "message_delta", "delta": delta, "usage": {"output_tokens": 0}})
             + named_sse("message_stop", {"type": "message_stop"})
         )
         return Refusal(status=200, body=frames, headers=headers, content_type="text/event-stream; charset=utf-8")
@@ -126,7 +103,9 @@ class AnthropicDialect:
         if route.action != "count":
             raise BadAsk("there is no such route here")
         body = decode_object(raw)
-        ask = anthropic_ask.read({"max_tokens": 1, **body}, self.name, version=route.variant)
+        for name in sorted(anthropic_ask.NOT_COUNTED & body.keys()):
+            raise BadAsk(f"{name}: Extra inputs are not permitted")
+        ask = anthropic_ask.read(body, self.name, variant=route.variant, counts=True)
         return ask, json_bytes({"input_tokens": ask.input_tokens})
 
     def models(self) -> bytes:
@@ -138,17 +117,7 @@ class AnthropicDialect:
         return json_bytes({"data": rows, "has_more": False, "first_id": names[0], "last_id": names[-1]})
 
 
-def call_id(answer: Answer) -> str:
-    """Return the id of the answer's tool call."""
-    return f"toolu_{answer.digest.hex()[:24]}"
-
-
-def signature(answer: Answer) -> str:
-    """Return the opaque signature of the answer's thinking."""
-    return f"sig{answer.digest.hex()}=="
-
-
-def _message(ask: Ask, answer: Answer, content: list[dict[str, Any]], output_tokens: int) -> dict[str, Any]:
+def _message(ask: AnthropicAsk, answer: Answer, content: list[dict[str, Any]], output_tokens: int) -> dict[str, Any]:
     return {
         "id": f"msg_{answer.digest.hex()[:24]}",
         "type": "message",
@@ -158,16 +127,44 @@ def _message(ask: Ask, answer: Answer, content: list[dict[str, Any]], output_tok
         "stop_reason": None,
         "stop_sequence": None,
         "stop_details": None,
-        "usage": {
-            "input_tokens": answer.input_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-            "output_tokens": output_tokens,
-            "output_tokens_details": {"thinking_tokens": len(answer.thought)},
-            "service_tier": "standard",
-        },
+        "container": None,
+        "usage": _usage(ask, answer, output_tokens),
     }
+
+
+def _usage(ask: AnthropicAsk, answer: Answer, output_tokens: int) -> dict[str, Any]:
+    cached = ask.cached
+    usage: dict[str, Any] = {
+        "input_tokens": answer.input_tokens - cached.read - cached.written,
+        "cache_creation_input_tokens": cached.written,
+        "cache_read_input_tokens": cached.read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": cached.five_minutes,
+            "ephemeral_1h_input_tokens": cached.hour,
+        },
+        "output_tokens": output_tokens,
+        **_output_details(ask, answer),
+        "service_tier": "standard",
+        "speed": ask.speed,
+    }
+    if ask.inference_geo is not None:
+        usage["inference_geo"] = ask.inference_geo
+    return usage
+
+
+def _output_details(ask: AnthropicAsk, answer: Answer) -> dict[str, Any]:
+    searches = int(ask.searches and ends_as(ask, answer) != "pause_turn")
+    return {
+        "output_tokens_details": {"thinking_tokens": len(answer.thought)},
+        "server_tool_use": {"web_search_requests": searches, "web_fetch_requests": 0},
+    }
+
+
+def _end(ask: AnthropicAsk, answer: Answer) -> dict[str, Any]:
+    """Return why an answer ended."""
+    reason = ends_as(ask, answer)
+    details = {"type": "refusal", "category": "cyber", "explanation": "simulated"} if reason == "refusal" else None
+    return {"stop_reason": reason, "stop_sequence": answer.stop_sequence, "stop_details": details}
 
 
 def _refused(model: str) -> dict[str, Any]:
@@ -193,6 +190,7 @@ def _stop(index: int) -> bytes:
     return named_sse("content_block_stop", {"type": "content_block_stop", "index": index})
 
 
-def _message_delta(delta: dict[str, Any], output_tokens: int) -> bytes:
-    event = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": output_tokens}}
-    return named_sse("message_delta", event)
+def _message_delta(ask: AnthropicAsk, answer: Answer) -> bytes:
+    delta = {**_end(ask, answer), "container": ask.container}
+    usage = {"output_tokens": answer.output_tokens, **_output_details(ask, answer)}
+    return named_sse("message_delta", {"type": "message_delta", "delta": delta, "usage": usage})

@@ -133,13 +133,13 @@ def grounding(ask: GeminiAsk, answer: Answer) -> dict[str, Any]:
 
 def logprobs(ask: GeminiAsk, answer: Answer, tokens: list[tuple[int, str]]) -> dict[str, Any]:
     """Return the log probabilities of some of an answer's tokens, each with its position."""
-    if ask.top_logprobs is None or not tokens:
+    if ask.alternatives is None or not tokens:
         return {}
     chosen = [_token(answer, at, token, 0) for at, token in tokens]
     tops = [
         {
             "candidates": [
-                _token(answer, at, token if rank == 0 else f" other{rank}", rank) for rank in range(ask.top_logprobs)
+                _token(answer, at, token if rank == 0 else f" other{rank}", rank) for rank in range(ask.alternatives)
             ]
         }
         for at, token in tokens

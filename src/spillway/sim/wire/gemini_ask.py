@@ -40,13 +40,14 @@ _PARTS = frozenset(
 class GeminiAsk(Ask, frozen=True, kw_only=True):
     """A question in Gemini's words.
 
-    `calls` are the functions that the rules have it call; `image`, `code` and `search` what else the answer is to hold.
+    `calls` are the functions that the rules have it call, `alternatives` how many tokens stand beside each where log
+    probabilities are asked for; `image`, `code` and `search` what else the answer is to hold.
     """
 
     dialect: str
     calls: tuple[Tool, ...] = ()
     candidates: int = 1
-    top_logprobs: int | None = None
+    alternatives: int | None = None
     image: bool = False
     code: bool = False
     search: bool = False
@@ -100,7 +101,7 @@ def read(body: Mapping[str, Any], route: Route, dialect: str) -> GeminiAsk:
         thinking=isinstance(thinking, dict) and thinking.get("includeThoughts") is True,
         calls=calls,
         candidates=_candidates(generation),
-        top_logprobs=_logprobs(generation),
+        alternatives=_logprobs(generation),
         image="IMAGE" in (generation.get("responseModalities") or ()),
         code=_has(body.get("tools"), "codeExecution") and "run code" in last_user,
         search=_has(body.get("tools"), "googleSearch") and "search" in last_user,

@@ -75,16 +75,14 @@ def encode_response(request: GenerateRequest, losses: Losses, *, model: str, str
     include = _include(fields, model)
     if include:
         body["include"] = include
-    options = {key: value for key, value in (fields.pop("stream_options", None) or {}).items() if key != _USAGE}
+    given = fields.pop("stream_options", None) or {}
+    options = {key: value for key, value in given.items() if key != "include_usage"}
     body.update(fields)
     if stream:
         body["stream"] = True
         if options:
             body["stream_options"] = options
     return body
-
-
-_USAGE = "include_usage"
 
 
 def encode_count(request: GenerateRequest, losses: Losses, *, model: str) -> dict[str, Any]:
@@ -132,7 +130,7 @@ def _text(request: GenerateRequest, fields: dict[str, Any], runtime: str) -> dic
 
 def _include(fields: dict[str, Any], model: str) -> list[str]:
     include = fields.pop("include", None)
-    wanted = list(include or ())
+    wanted: list[str] = list(include or ())
     if include is None and not fields.get("store") and not model.startswith(_NOT_REASONING):
         wanted.append(ENCRYPTED)
     if fields.pop("logprobs", None) and _LOGPROBS not in wanted:

@@ -56,8 +56,8 @@ class Response(msgspec.Struct):
         """Return what it says of the answer as a whole."""
         return {name: value for name in _ABOUT if (value := getattr(self, name))}
 
-    def counted(self) -> Usage | None:
-        """Return its usage."""
+    def counted(self, items: Sequence[Mapping[str, Any]]) -> Usage | None:
+        """Return its usage; `items` are what it consists of, for searches are counted by number."""
         usage = self.usage
         if usage is None:
             return None
@@ -68,6 +68,7 @@ class Response(msgspec.Struct):
             cached_tokens=0 if within is None else count(within.cached_tokens),
             cache_write_tokens=0 if within is None else count(within.cache_write_tokens),
             reasoning_tokens=0 if out is None else count(out.reasoning_tokens),
+            web_searches=sum(_is_search(item) for item in items),
         )
 
     def finish(self, about: dict[str, Any], *, calls: bool, refused: bool) -> FinishReason:
@@ -82,6 +83,13 @@ class Response(msgspec.Struct):
         if calls:
             return FinishReason.TOOL_CALLS
         return FinishReason.CONTENT_FILTER if refused else FinishReason.STOP
+
+
+def _is_search(item: Mapping[str, Any]) -> bool:
+    """Whether an item is a search of the web, not the opening of a page that one found."""
+    action = item.get("action")
+    kind = action.get("type") if isinstance(action, Mapping) else "search"
+    return item.get("type") == "web_search_call" and kind == "search"
 
 
 def call_of(item: Mapping[str, Any], index: int, said: str) -> ToolCallDelta:

@@ -239,11 +239,12 @@ class ResponseStream:
         if not self._items:
             for at, item in enumerate(whole.output or ()):
                 self._item_done(_Event(item=item, output_index=at), out)
-        kept = kept_of([item for _, item in sorted(self._items.items())])
+        items = [item for _, item in sorted(self._items.items())]
+        kept = kept_of(items)
         about = whole.about()
         finish = whole.finish(about, calls=bool(self._calls), refused=self._refused)
         out.append(
-            TokenChunk(usage=whole.counted(), finish_reason=finish, extra=kept or None, about=about or None),
+            TokenChunk(usage=whole.counted(items), finish_reason=finish, extra=kept or None, about=about or None),
         )
 
     _handlers: ClassVar[Mapping[str, _Handler]] = {

@@ -56,7 +56,7 @@ def decode_response(body: bytes, refuse: Refuse, failed: Failed) -> tuple[list[T
         text_delta="".join(said.texts),
         reasoning_delta=BETWEEN_THOUGHTS.join(said.thoughts),
         refusal_delta="".join(said.refusals),
-        usage=whole.counted(),
+        usage=whole.counted(whole.output),
         finish_reason=finish,
         logprobs={"content": said.logprobs} if said.logprobs else None,
         extra={**said.extra, **kept_of(whole.output)} or None,
