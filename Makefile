@@ -1,26 +1,30 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
+JUDGES := .venv-judges
 
-.PHONY: demo check check-long tools bench format api lock clean
+.PHONY: demo check check-long tools judges bench format api lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/spillway demo
 
-check: $(VENV)/.dev tools
+check: $(VENV)/.dev tools judges
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 # The report is tested in a real browser, the order of writes by the system calls.
 tools:
 	@for tool in chromium strace; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	[ -z "$$missing" ] || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; } >/dev/null
 
-check-long: $(VENV)/.dev tools
+# The official SDKs and LiteLLM's proxy, which judge our wires in processes of their own.
+judges: $(JUDGES)/.ready
+
+check-long: $(VENV)/.dev tools judges
 	SPILLWAY_LONG=1 $(BIN)/pytest -m "long or not long" --timeout 3600
 
 bench: $(VENV)/.dev
@@ -36,9 +40,10 @@ api: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml -o requirements/run.lock
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra http2 --extra vertex pyproject.toml requirements/dev.in -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 requirements/judges.in -o requirements/judges.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(JUDGES) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) || (apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(VENV))
@@ -52,3 +57,8 @@ $(VENV)/.dev: $(VENV)/bin/python requirements/dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
 	@$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $@ $(VENV)/.run
+
+$(JUDGES)/.ready: requirements/judges.lock
+	@$(PYTHON) -m venv $(JUDGES) || (apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(JUDGES))
+	@$(JUDGES)/bin/python -m pip install --quiet --require-hashes -r requirements/judges.lock
+	@touch $@

@@ -3,53 +3,32 @@
 from __future__ import annotations
 
 import pytest
+from runtimes import RUNTIMES, runner_of
 
-from spillway.core.options import Deployment
-from spillway.core.secrets import Secret
-from spillway.providers.anthropic import AnthropicConfig
-from spillway.providers.gemini import GeminiConfig
-from spillway.providers.litellm import LiteLlmConfig
-from spillway.providers.openai import OpenAiConfig
-from spillway.providers.registry import make_runner
 from spillway.sim import SimConfig, Simulator
-from spillway.testing.runner_conformance import RUNNER_CHECKS, RunnerSubject
+from spillway.testing import RUNNER_CHECKS, RunnerSubject
+from spillway.testing.runner_probe import ask
 
-KEY = Secret("sk-test-1")
-RUNTIMES = {
-    "openai": ("gpt-4o-mini", lambda url: OpenAiConfig(endpoint=f"{url}/v1", api_key=KEY)),
-    "openai-responses": (
-        "gpt-6-luna",
-        lambda url: OpenAiConfig(endpoint=f"{url}/v1", api="responses", api_key=KEY),
-    ),
-    "azure": (
-        "gpt-4o-mini",
-        lambda url: OpenAiConfig(variant="azure", endpoint=url, api_version="2024-10-21", api_key=KEY),
-    ),
-    "azure-v1": ("gpt-4o-mini", lambda url: OpenAiConfig(variant="azure", endpoint=url, api_key=KEY)),
-    "azure-responses": (
-        "gpt-4o-mini",
-        lambda url: OpenAiConfig(
-            variant="azure", endpoint=url, api_version="2025-04-01-preview", api="responses", api_key=KEY
-        ),
-    ),
-    "azure-v1-responses": (
-        "gpt-4o-mini",
-        lambda url: OpenAiConfig(variant="azure", endpoint=url, api="responses", auth="entra", api_key=KEY),
-    ),
-    "anthropic": ("claude-haiku-4-5", lambda url: AnthropicConfig(endpoint=url, api_key=KEY)),
-    "gemini": ("gemini-2.5-flash", lambda url: GeminiConfig(endpoint=url, api_key=KEY)),
-    "vertex": (
-        "gemini-3.8-flash",
-        lambda url: GeminiConfig(variant="vertex", project="p", region="europe-west1", endpoint=url, api_key=KEY),
-    ),
-    "litellm": ("gpt-4o-mini", lambda url: LiteLlmConfig(endpoint=f"{url}/litellm/v1", api_key=KEY)),
+ANOTHER_MODEL = {"extra.model": {"extra": {"model": "another"}}}
+REFUSES = {
+    "anthropic": {"extra.n": {"extra": {"n": 2}}, "seed": {"seed": 1}, "extra.logprobs": {"extra": {"logprobs": True}}}
 }
 
 
 @pytest.mark.parametrize("check", RUNNER_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_runner(runtime, check):
-    model, config = RUNTIMES[runtime]
     async with Simulator(SimConfig(seed=1)) as simulator:
-        deployment = Deployment(name=model, runtime_config=config(simulator.url))
-        await check(RunnerSubject(lambda: make_runner(deployment, environ={}), simulator.stats))
+        refuses = ANOTHER_MODEL | REFUSES.get(runtime, {})
+        await check(RunnerSubject(lambda: runner_of(runtime, simulator.url), simulator.stats, refuses=refuses))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+async def test_the_simulator_gives_the_suite_several_calls_to_look_at(runtime, stream):
+    tools = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in ("a", "b")]
+    async with Simulator(SimConfig(seed=1)) as simulator:
+        runner = runner_of(runtime, simulator.url)
+        outcome = await ask(runner, stream=stream, tools=tools, prompt="call a and b, yes call b")
+        await runner.aclose()
+    assert [call.name for call in outcome.tokens.tool_calls] == ["a", "b"]

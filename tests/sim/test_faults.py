@@ -6,7 +6,7 @@ import socket
 
 import aiohttp
 import pytest
-from simtools import stream_text
+from simtools import stream_text, unary_finish, unary_text, unary_usage
 
 from spillway.sim import FAULTS, Phase, Scenario
 
@@ -225,6 +225,22 @@ async def test_slow_drip_is_whole_and_slow(start):
         response.close()
 
 
+async def test_unknown_fields_events_and_reasons_stand_beside_the_same_text(start, dialect):
+    simulator, asker = await start()
+    plain = (await asker.ask(dialect)).json
+    odd = (await asker.ask(dialect, fault="unknown-fields")).json
+    assert unary_text(dialect, odd) == unary_text(dialect, plain)
+    assert unary_usage(dialect, odd) == unary_usage(dialect, plain)
+    assert unary_finish(dialect, odd).lower() == "x_unknown"
+    assert odd["x_unknown"]
+    raw = (await asker.ask(dialect, stream=True, fault="unknown-fields")).raw
+    told = [json.loads(line[6:]) for line in raw.splitlines() if line.startswith(b"data: {")]
+    assert all(event["x_unknown"] for event in told)
+    assert sum("x_unknown" in {event.get("type"), event.get("object")} for event in told) == len(told) / 2
+    assert raw.count(b": a comment") == len(told) / 2
+    assert simulator.stats()["served"] == 3
+
+
 @pytest.mark.parametrize("fault", ["stall-before-headers", "stall-mid-stream"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_stalls_end_with_the_client(start, dialect, fault, stream):
@@ -327,4 +343,5 @@ def test_every_fault_has_a_test():
     struck = {name.partition("=")[0] for name in STATUS}
     struck |= {"truncated-stream", "reset-before-headers", "reset-mid-stream", "error-event-mid-stream"}
     struck |= {"garbage-json", "invalid-utf8", "huge-line", "slow-drip", "stall-before-headers", "stall-mid-stream"}
+    struck |= {"unknown-fields"}
     assert struck == set(FAULTS)

@@ -114,7 +114,7 @@ class RetryPolicy(Options, frozen=True, kw_only=True):
     """When and how an attempt is repeated.
 
     Attributes:
-        max_retries: attempts after the first.
+        max_retries: attempts after the first; where nobody says, 1 at a LiteLLM proxy, which repeats by itself too.
         jitter: `none`, `equal` or `full`.
         retry_unary_timeout: repeat a unary request that timed out after it was sent (it may have been billed).
         retry_on: codes of the errors that are repeated.
@@ -268,6 +268,9 @@ class RuntimeConfig(Options, frozen=True, kw_only=True):
             raise ValueError(f"endpoint must begin with http:// or https://, not {self.endpoint!r}")
 
 
+_AS_USUAL = RetryPolicy()
+
+
 class Deployment(Options, frozen=True, kw_only=True):
     """One model at one provider, and every policy between it and its callers.
 
@@ -303,7 +306,7 @@ class Deployment(Options, frozen=True, kw_only=True):
     runtime_config: RuntimeConfig | None = None
     http: HttpConfig = HttpConfig()
     rate_limits: RateLimits | None = None
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = _AS_USUAL
     circuit_breaker: CircuitBreakerConfig = CircuitBreakerConfig()
     timeouts: Timeouts = Timeouts()
     serving: Serving = Serving()
@@ -319,6 +322,10 @@ class Deployment(Options, frozen=True, kw_only=True):
         takes = getattr(self.runtime_config, "runtime", None)
         if None not in {takes, self.runtime} and takes != self.runtime:
             raise ValueError(f"runtime_config is that of the runtime {takes!r}, not of {self.runtime!r}")
+        if self.retry is _AS_USUAL:
+            retries = default_retries(self.runtime or takes or _named_by(self.provider_model))
+            if retries != self.retry.max_retries:
+                msgspec.structs.force_setattr(self, "retry", RetryPolicy(max_retries=retries))
 
     @property
     def provider_model(self) -> str:
@@ -335,3 +342,12 @@ class Deployment(Options, frozen=True, kw_only=True):
             facts: what is known of the model; default: what its name tells, which is nothing of prices.
         """
         return doubts_of(self, facts)
+
+
+def _named_by(model: str) -> str | None:
+    return "litellm" if model.startswith("litellm/") else None
+
+
+def default_retries(runtime: str | None) -> int:
+    """Return the `max_retries` of a runtime's deployment that does not say: a LiteLLM proxy repeats by itself too."""
+    return 1 if runtime == "litellm" else _AS_USUAL.max_retries

@@ -16,7 +16,8 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from spillway.core.errors import ConfigError, InferenceError, ServerError, Unauthorized
 from spillway.core.limits_seen import LimitsSeen
@@ -29,6 +30,7 @@ from spillway.core.secrets import Secret
 from spillway.providers.answers import StreamedAnswer, StreamWire, Vectors, WholeAnswer
 from spillway.providers.encoding import Losses, merged_headers
 from spillway.providers.hiding import hide
+from spillway.providers.reaching import answers
 from spillway.remote.http import HttpClient, HttpRequest, HttpResponse, build_client
 from spillway.remote.session import CredentialProvider, RemoteSessionActor, SessionConfig, SessionSnapshot
 
@@ -48,8 +50,10 @@ MOST_INPUTS = 2_048
 class Wire(Protocol):
     """What is particular to a provider: pure functions of its configuration.
 
-    It may have `attempt_headers(batch) -> Mapping[str, str]`: headers of one attempt beside those of its session, names
-    in lower case; and `most_inputs` (int): inputs to embed that it takes at once.
+    It may have these, all optional: `attempt_headers(batch) -> Mapping[str, str]`, headers of one attempt beside those
+    of its session, names in lower case; `most_inputs` (int), inputs to embed that it takes at once; `about(headers)`,
+    the `about` of a whole answer that its headers tell, or None; `alive_url` (str), which is asked for an answer,
+    without a credential, before a rebuilt session takes the place of the old one.
     """
 
     @property
@@ -137,6 +141,7 @@ class WireRunner:
         self._rate_limits: LimitsSeen | None = None
         self._lenient = deployment.unsupported == "warn"
         self._warned: set[str] = set()
+        self._about: Callable[[Mapping[str, str]], Mapping[str, Any] | None] | None = getattr(wire, "about", None)
         self.runtime_kind = wire.kind
         self.most_inputs: int = getattr(wire, "most_inputs", MOST_INPUTS)
         self._attempt_headers: Callable[[ExecuteBatch], Mapping[str, str]] | None = getattr(
@@ -249,6 +254,7 @@ class WireRunner:
 
     async def _bootstrap(self) -> RemoteSessionActor:
         deployment, wire = self._deployment, self._wire
+        alive_url = getattr(wire, "alive_url", None)
 
         def new_client() -> HttpClient:
             return build_client(deployment.timeouts, USER_AGENT, http=deployment.http)
@@ -258,6 +264,7 @@ class WireRunner:
             credentials=self._credentials,
             build_client=new_client,
             prepare=lambda secret: Headers(wire.headers(secret)),
+            verify=partial(answers, alive_url, timeout_s=deployment.timeouts.connect_timeout_s) if alive_url else None,
             deployment=deployment.name,
         )
         try:
@@ -300,15 +307,19 @@ class WireRunner:
     ) -> WholeAnswer:
         wire = self._wire
         body = await response.read()
+        about = None if self._about is None else self._about(response.headers)
+        told = [] if about is None else [TokenChunk(about=about)]
         try:
             if request.inputs is not None:
                 vectors, usage = wire.decode_vectors(body, len(request.inputs))
-                chunks = [] if usage is None else [TokenChunk(usage=usage)]
+                chunks = told if usage is None else [*told, TokenChunk(usage=usage)]
                 return WholeAnswer(chunks, request_id, limits, vectors, warnings=warnings)
             if request.counts:
                 counted = Usage(input_tokens=wire.decode_count(body))
                 return WholeAnswer([TokenChunk(usage=counted)], request_id, limits, raw=body, warnings=warnings)
             chunks, answer_id = wire.decode(body)
+            if told:
+                chunks = [*told, *chunks]
             return WholeAnswer(chunks, request_id or answer_id, limits, raw=body, warnings=warnings)
         except ServerError as error:
             if error.reason in {"malformed", "schema"} and kind and "json" not in kind.lower():

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from spillway.core.options import Deployment
+from spillway.core.options import Deployment, default_retries
 from spillway.providers.registry import config_class, infer_runtime, known_runtimes
 from spillway.runtime.config_errors import Problems, near, quoted, shown
 from spillway.runtime.config_lines import KeyPath
@@ -58,7 +58,8 @@ class DeploymentReader:
         for key, kind in tables.items():
             found = self._merged(key, kind, table, at)
             if found is not None:
-                ready[key] = self._reader.build(kind, found, (*at, key) if key in table else (*_DEFAULTS, key))
+                place = (*at, key) if key in table else (*_DEFAULTS, key)
+                ready[key] = self._reader.build(kind, found, place, _own_default(key, runtime, found))
                 sound = sound and ready[key] is not None
         self._reader.owner = ""
         plain = {key: value for key, value in table.items() if key not in deployment_tables()}
@@ -176,6 +177,13 @@ def _check_limit_groups(problems: Problems, deployments: Sequence[Deployment | N
                     _at(index),
                     "limit_group",
                 )
+
+
+def _own_default(key: str, runtime: str | None, found: Entries) -> dict[str, Any]:
+    """Return what a table that does not say has by its runtime."""
+    if key != "retry" or "max_retries" in found:
+        return {}
+    return {"max_retries": default_retries(runtime)}
 
 
 def _at(index: int) -> KeyPath:

@@ -111,7 +111,7 @@ def measure(entries: Sequence[Engine]) -> DeploymentMetrics:
         input_tokens=m.input_tokens,
         output_tokens=m.output_tokens,
         cached_tokens=m.cached_tokens,
-        cost_usd=None if engine.gates.prices is None else pico_to_usd(m.cost_pico),
+        cost_usd=None if engine.gates.prices is None and not m.cost_pico else pico_to_usd(m.cost_pico),
         busy=sum(each.busy for each in entries),
         queued=sum(len(each.queue) for each in entries),
         # In the alphabet CLOSED comes before HALF_OPEN, and that before OPEN.

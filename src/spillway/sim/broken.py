@@ -14,6 +14,7 @@ from aiohttp import web
 from spillway.sim.clock import WallClock, pause
 from spillway.sim.delivery import open_stream, send_content, send_frames
 from spillway.sim.faults import Fault, FaultKind
+from spillway.sim.odd import odd_body, odd_frames
 from spillway.sim.turn import Turn
 from spillway.sim.wire.dialect import JSON, Refusal, Trouble
 
@@ -65,6 +66,8 @@ class Breaking(msgspec.Struct, kw_only=True):
         await pause(self.latency_s)
         if kind is FaultKind.DRIP:
             return await self._drip()
+        if kind is FaultKind.ODD:
+            return await self._be_odd()
         return await (self._break_stream() if self.turn.stream else self._break_unary())
 
     def _refuse(self, wall: datetime) -> web.StreamResponse:
@@ -101,6 +104,22 @@ class Breaking(msgspec.Struct, kw_only=True):
                 await pause(self.fault.drip_s)
             await response.write(body[at : at + 1])
         await response.write_eof()
+        turn.end("served")
+        return response
+
+    async def _be_odd(self) -> web.StreamResponse:
+        turn = self.turn
+        if turn.stream:
+            plan = turn.dialect.stream(turn.ask, turn.answer)
+            response = await open_stream(turn, plan.content_type)
+            await send_frames(response, odd_frames([*plan.head, *plan.body, *plan.tail]))
+            await response.write_eof()
+        else:
+            body = odd_body(turn.render())
+            response = await self._open_unary(len(body))
+            await response.write(body)
+            await response.write_eof()
+        turn.spent_output = turn.answer.output_tokens
         turn.end("served")
         return response
 

@@ -82,6 +82,8 @@ class Exchange:
         if target is None:
             return self._refuse(family(request.path), Trouble(kind="no_route"), request_id)
         dialect, route = target
+        if route.action == "alive":
+            return web.Response(body=b'"I\'m alive!"', headers={"Content-Type": JSON})
         key = dialect.key(request.headers, request.query)
         if route.action == "models":
             trouble = self._key_trouble(key)

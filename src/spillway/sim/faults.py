@@ -26,6 +26,8 @@ class FaultKind(enum.Enum):
     """Strikes after N content chunks, 5 unless told; in a unary answer in the middle of the body."""
     DRIP = enum.auto()
     """The whole answer, byte by byte; seconds between bytes."""
+    ODD = enum.auto()
+    """The whole answer, with what nobody knows yet; takes no argument."""
 
 
 KINDS: dict[str, FaultKind] = {
@@ -50,6 +52,7 @@ KINDS: dict[str, FaultKind] = {
     "huge-line": FaultKind.MID_STREAM,
     "invalid-utf8": FaultKind.MID_STREAM,
     "slow-drip": FaultKind.DRIP,
+    "unknown-fields": FaultKind.ODD,
 }
 
 
@@ -93,7 +96,7 @@ def parse_fault(text: str) -> Fault:
         raise FaultError(f"fault {name!r} needs its seconds: '{name}=2'")
     if not equals:
         return Fault(name)
-    if kind in {FaultKind.REFUSAL, FaultKind.SILENT}:
+    if kind in {FaultKind.REFUSAL, FaultKind.SILENT, FaultKind.ODD}:
         raise FaultError(f"fault {name!r} takes no argument")
     try:
         argument = float(number)

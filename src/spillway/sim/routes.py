@@ -4,7 +4,7 @@
 | --- | --- |
 | /v1/chat/completions, /v1/embeddings, /v1/models | OpenAI; LiteLLM when the key begins with `sk-litellm` |
 | /v1/responses, /v1/responses/input_tokens | OpenAI's Responses API |
-| /litellm/v1/… (v1 may be left out) | LiteLLM |
+| /litellm/v1/… (v1 may be left out); /litellm/health/liveliness, without a key | LiteLLM |
 | /openai/deployments/{d}/chat/completions, …/embeddings; /openai/responses; /openai/v1/… | Azure |
 | /v1/messages, /v1/messages/count_tokens; /v1/models with `anthropic-version` | Anthropic |
 | /v1beta/models/{m}:generateContent and its kin, /v1beta/models (v1 too) | Gemini |
@@ -60,6 +60,7 @@ _GOOGLE_ACTIONS = {
 }
 
 _openai = re.compile(r"(/litellm)?(?:/v1)?/(chat/completions|embeddings|models)")
+_alive = "/litellm/health/liveliness"
 _azure = re.compile(r"/openai/(?:v1|deployments/([^/]+))/(chat/completions|embeddings|models)")
 _responses = re.compile(r"(/openai)?(?:/v1)?/responses(/input_tokens)?")
 _gemini = re.compile(r"/v1(?:beta)?/models/([^/:]+):(\w+)")
@@ -71,6 +72,8 @@ def resolve(path: str, query: Mapping[str, str], headers: Mapping[str, str]) -> 
     match = _openai.fullmatch(path)
     if match is not None:
         return _openai_target(match, headers)
+    if path == _alive:
+        return Target(LITELLM, Route(action="alive"))
     action = _ANTHROPIC_ACTIONS.get(path)
     if action is not None:
         variant = f"{headers.get('anthropic-version', '')} {headers.get('anthropic-beta', '')}"

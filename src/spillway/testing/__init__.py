@@ -1,6 +1,7 @@
 """Test doubles and conformance suites for users: virtual time, scripted runners, suites for ports of your own."""
 
 from spillway.testing.clock import ManualClock, VirtualTimeLoop, run_virtual
+from spillway.testing.runner_conformance import RUNNER_CHECKS, RunnerSubject
 from spillway.testing.scripted import FaultRunner, Reply, ScriptedRunner
 
 __all__ = [
@@ -12,4 +13,7 @@ __all__ = [
     "FaultRunner",
     "Reply",
     "ScriptedRunner",
+    # conformance
+    "RUNNER_CHECKS",
+    "RunnerSubject",
 ]

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from spillway.remote.cost import PICO_PER_USD, pico_to_usd, usd_to_pico
+from spillway.remote.cost import PICO_PER_USD, pico_to_usd, told_pico, usd_to_pico
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,28 @@ def test_for_display_it_is_the_nearest_float():
     assert pico_to_usd(usd_to_pico(0.1)) == 0.1
     assert pico_to_usd(1) == 1e-12
     assert pico_to_usd(123_456_789_012_345_678) == 123456.789012345678
+
+
+@pytest.mark.parametrize(
+    ("told", "pico"),
+    [
+        ("1.35e-05", 13_500_000),
+        ("0.000000000001", 1),
+        ("4.9e-13", 0),
+        ("5E-13", 1),
+        ("0.0", 0),
+        ("12", 12 * 10**12),
+        ("1000001", None),
+        ("1e999999999", None),
+        ("-0.1", None),
+        ("nan", None),
+        ("inf", None),
+        ("", None),
+        ("about 1", None),
+        ("0" * 65, None),
+        (0.5, None),
+        (None, None),
+    ],
+)
+def test_what_a_provider_says_it_cost_is_exact_or_nothing(told, pico):
+    assert told_pico(told) == pico

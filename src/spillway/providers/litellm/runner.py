@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from spillway.core.errors import InferenceError
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import Deployment
+from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import TokenChunk, Usage
 from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
@@ -15,11 +17,14 @@ from spillway.providers.answers import Vectors
 from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.litellm import errors
 from spillway.providers.litellm.config import ENDPOINT, LiteLlmConfig
+from spillway.providers.litellm.errors import RUNTIME
 from spillway.providers.openai_limits import limits_seen
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
 
-RUNTIME = "litellm"
+_COST = "x-litellm-response-cost"
+_LONGEST_COST = 64
+_NOTHING: Mapping[str, str] = {}
 
 
 class LiteLlmWire:
@@ -28,6 +33,9 @@ class LiteLlmWire:
     Args:
         config: where, and with which tags.
         model: what is asked for; a `litellm/` before it is left out.
+
+    Attributes:
+        alive_url: answers without a key as long as the proxy runs.
     """
 
     kind = RUNTIME
@@ -39,6 +47,7 @@ class LiteLlmWire:
         root = (config.endpoint or ENDPOINT).rstrip("/")
         self._chat_url = f"{root}/chat/completions"
         self._embeddings_url = f"{root}/embeddings"
+        self.alive_url = f"{root.removesuffix('/v1')}/health/liveliness"
 
     def headers(self, secret: Secret) -> Mapping[str, str]:
         """Return the virtual key and the tags."""
@@ -79,6 +88,21 @@ class LiteLlmWire:
     def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
         """Return what a refusal means."""
         return errors.refusal(status, headers, body)
+
+    def about(self, headers: Mapping[str, str]) -> Mapping[str, str] | None:
+        """Return what the proxy says that a whole answer cost, in USD as it wrote it; None when it does not say."""
+        cost = headers.get(_COST, "").strip()
+        return {"response_cost": cost} if cost and len(cost) <= _LONGEST_COST else None
+
+    def attempt_headers(self, batch: ExecuteBatch) -> Mapping[str, str]:
+        """Return how long the proxy may take where the caller said how long everything may.
+
+        Without a word of the caller the proxy's own timeouts hold: a longer one from here would replace them.
+        """
+        if batch.request.timeout_s is None:
+            return _NOTHING
+        left = batch.deadline - asyncio.get_running_loop().time()
+        return {"x-litellm-timeout": f"{max(left, 0.001):.3f}"}
 
     def limits(self, headers: Mapping[str, str]) -> LimitsSeen | None:
         """Return what the `x-ratelimit-*` headers say."""

@@ -9,7 +9,7 @@ from spillway.remote.cost.estimate import (
     service_of,
 )
 from spillway.remote.cost.ledger import CostLedger, Reservation, require_price, reserve_all
-from spillway.remote.cost.money import PICO_PER_USD, pico_to_usd, usd_to_pico
+from spillway.remote.cost.money import PICO_PER_USD, pico_to_usd, told_pico, usd_to_pico
 from spillway.remote.cost.output_p95 import OutputP95
 from spillway.remote.cost.prices import PriceTable
 from spillway.remote.cost.rates import PriceEntry, Rates
@@ -38,5 +38,6 @@ __all__ = [
     # money
     "PICO_PER_USD",
     "pico_to_usd",
+    "told_pico",
     "usd_to_pico",
 ]

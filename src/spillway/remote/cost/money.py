@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any
 
 PICO_PER_USD = 10**12
 """Pico-USD in a US dollar."""
+
+_DEAREST_USD = 1_000_000
+_LONGEST = 64
 
 
 def usd_to_pico(usd: float | Decimal | str) -> int:
@@ -30,3 +34,18 @@ def usd_to_pico(usd: float | Decimal | str) -> int:
 def pico_to_usd(pico: int) -> float:
     """Return `pico` in USD as the nearest float, for display; never calculate with it."""
     return pico / PICO_PER_USD
+
+
+def told_pico(cost: Any) -> int | None:
+    """Return what a provider says that an answer cost, in pico-USD; None for what is no believable amount.
+
+    Args:
+        cost: a decimal number as text, in any notation.
+    """
+    if not isinstance(cost, str) or len(cost) > _LONGEST:
+        return None
+    try:
+        amount = Decimal(cost)
+        return usd_to_pico(amount) if amount <= _DEAREST_USD else None
+    except (InvalidOperation, ValueError):
+        return None

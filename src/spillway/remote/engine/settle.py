@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from spillway.core.building import TokensBuilder
 from spillway.core.reply import Usage
-from spillway.remote.cost import lost_attempt_cost
+from spillway.remote.cost import lost_attempt_cost, told_pico
 from spillway.remote.engine.call import KeptMoney
 from spillway.remote.engine.ending import tell
 from spillway.remote.engine.gates import began
@@ -38,6 +38,8 @@ def settle_success(
     counts = call.request.counts
     now = engine.clock()
     cost = 0 if counts else gates.cost_pico(usage, built.about, now - started)
+    if cost is None and built.about is not None:
+        cost = told_pico(built.about.get("response_cost"))
     grant.settle(None if estimated or counts else _counted(gates, usage), cost or 0, streamed=call.stream)
     engine.last_success_at = now
     engine.credential.refused = None

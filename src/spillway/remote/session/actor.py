@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NoReturn, Self
 
 import msgspec
@@ -29,6 +29,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         credentials: the source of the credential, or of each key of a pool.
         build_client: returns a new client; called on the loop for each generation.
         prepare: called with a generation's first secret; what it returns is the snapshot's `prepared`.
+        verify: called with the client of a rebuilt session before it takes the old one's place; raises ConfigError
+            when it is of no use.
         deployment: name for error messages.
         min_interval_s: the sources are not read more often than this for refused credentials.
         refresh_early_s: so long before a token ends, a new one is fetched in the background.
@@ -40,6 +42,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     credentials: CredentialProvider | tuple[CredentialProvider, ...]
     build_client: Callable[[], HttpClient]
     prepare: Callable[[Secret], Any] | None = None
+    verify: Callable[[HttpClient], Awaitable[None]] | None = None
     deployment: str | None = None
     min_interval_s: float = 1.0
     refresh_early_s: float = 300.0
@@ -251,6 +254,7 @@ class RemoteSessionActor(Actor[SessionRebuildRequest]):
                 self._refused = True
                 return self._same_credential()
             new = _build(config, secrets, old.generation + 1)
+            await _verify(config, new)
         except Exception as exc:  # noqa: BLE001 - whatever a source or a client's making raises keeps the old session
             self._refused = self._refused or not force
             why = str(exc) if isinstance(exc, ConfigError) else type(exc).__name__
@@ -313,6 +317,17 @@ def _build(config: SessionConfig, secrets: tuple[Secret, ...], generation: int) 
     return SessionSnapshot(
         generation, config.build_client(), secrets, built_at=built_at, prepared=prepared, windows=windows
     )
+
+
+async def _verify(config: SessionConfig, snapshot: SessionSnapshot) -> None:
+    """Ask whether a new generation is of use; one that is not is closed."""
+    if config.verify is None:
+        return
+    try:
+        await config.verify(snapshot.client)
+    except BaseException:
+        await _close(snapshot)
+        raise
 
 
 async def _close(snapshot: SessionSnapshot) -> None:

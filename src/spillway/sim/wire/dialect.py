@@ -22,9 +22,9 @@ json_bytes = msgspec.json.Encoder().encode
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Where a request leads: what is wanted, of which model if the path says so.
 
-    `action` is `generate`, `embed`, `count` or `models`; `stream` is None when the body decides. `variant` is what else
-    changes the reading of a body: Anthropic's API version and, after a blank, beta features; Gemini's framing or kind
-    of embedding.
+    `action` is `generate`, `embed`, `count`, `models` or `alive`; `stream` is None when the body decides. `variant` is
+    what else changes the reading of a body: Anthropic's API version and, after a blank, beta features; Gemini's framing
+    or kind of embedding.
     """
 
     action: str

@@ -13,7 +13,9 @@ from spillway.sim.ask import Ask, decode_object
 from spillway.sim.limits import Verdict
 from spillway.sim.prices import PRICES
 from spillway.sim.wire import gemini_answer, gemini_ask, gemini_embed, gemini_errors
+from spillway.sim.wire.camel import in_camel_case
 from spillway.sim.wire.dialect import EVENT_STREAM, JSON, Refusal, Route, StreamPlan, Trouble, bearer, json_bytes
+from spillway.sim.wire.gemini_answer import GeminiAnswer
 from spillway.sim.wire.gemini_ask import GeminiAsk
 
 
@@ -28,7 +30,7 @@ class GeminiDialect:
 
     def read(self, raw: bytes, route: Route) -> GeminiAsk:
         """Read a request; raises `BadAsk`."""
-        return gemini_ask.read(decode_object(raw), route, self.name)
+        return gemini_ask.read(in_camel_case(decode_object(raw)), route, self.name)
 
     def compose(self, seed: int, ask: Ask) -> Answer:
         """Return the answer, with all its candidates and calls."""
@@ -36,9 +38,9 @@ class GeminiDialect:
 
     def unary(self, ask: Ask, answer: Answer) -> bytes:
         """Write a whole response."""
-        mine = _mine(ask)
+        mine, said = _own(ask, answer)
         candidates = []
-        for index, one in enumerate(answer.all):
+        for index, one in enumerate(gemini_answer.candidates(said)):
             parts = gemini_answer.whole_parts(mine, one)
             tokens = [] if one.call is not None else list(enumerate(one.pieces))
             candidates.append(
@@ -50,10 +52,10 @@ class GeminiDialect:
 
     def stream(self, ask: Ask, answer: Answer) -> StreamPlan:
         """Write a response for each piece; a call comes whole. Without `alt=sse` they make up one JSON array."""
-        mine = _mine(ask)
+        mine, said = _own(ask, answer)
         responses: list[bytes] = []
         last: list[bytes] = []
-        for index, one in enumerate(answer.all):
+        for index, one in enumerate(gemini_answer.candidates(said)):
             at = 0
             for parts, token in gemini_answer.pieces(mine, one):
                 candidate = _candidate(index, parts, None)
@@ -91,7 +93,7 @@ class GeminiDialect:
 
     def other(self, raw: bytes, route: Route) -> tuple[Ask, bytes]:
         """Answer a token count or an embeddings request."""
-        body = decode_object(raw)
+        body = in_camel_case(decode_object(raw))
         return (
             gemini_embed.count(body, route, self.name) if route.action == "count" else gemini_embed.embed(body, route)
         )
@@ -145,10 +147,10 @@ def _finish(answer: Answer) -> str:
     return "MAX_TOKENS" if answer.finish == "length" else "STOP"
 
 
-def _mine(ask: Ask) -> GeminiAsk:
-    if not isinstance(ask, GeminiAsk):
+def _own(ask: Ask, answer: Answer) -> tuple[GeminiAsk, GeminiAnswer]:
+    if not isinstance(ask, GeminiAsk) or not isinstance(answer, GeminiAnswer):
         raise TypeError("not of this dialect")
-    return ask
+    return ask, answer
 
 
 def _candidate(index: int, parts: list[dict[str, Any]], finish: str | None) -> dict[str, Any]:
@@ -160,7 +162,7 @@ def _candidate(index: int, parts: list[dict[str, Any]], finish: str | None) -> d
 
 def _response(ask: Ask, answer: Answer, candidates: list[dict[str, Any]], output_tokens: int) -> dict[str, Any]:
     _, said = _own(ask, answer)
-    thoughts = min(sum(len(one.thought) for one in said.all), output_tokens)
+    thoughts = min(sum(len(one.thought) for one in gemini_answer.candidates(said)), output_tokens)
     usage = {
         "promptTokenCount": answer.input_tokens,
         "candidatesTokenCount": output_tokens - thoughts,

@@ -20,7 +20,14 @@ _PNG = base64.b64decode(
 )
 
 
-def compose(seed: int, ask: GeminiAsk) -> Answer:
+class GeminiAnswer(Answer, frozen=True, kw_only=True):
+    """What the model says: `others` are the candidates after the first, `more_calls` the calls after the first."""
+
+    more_calls: tuple[Call, ...] = ()
+    others: tuple[Answer, ...] = ()
+
+
+def compose(seed: int, ask: GeminiAsk) -> GeminiAnswer:
     """Return the one answer to `ask` under `seed`; see `spillway.sim.answers.compose`."""
     first = compose_one(seed, ask)
     calls: list[Call] = []
@@ -38,11 +45,17 @@ def compose(seed: int, ask: GeminiAsk) -> Answer:
         for at in range(1, ask.candidates)
     ]
     output += sum(one.output_tokens for one in others)
-    return msgspec.structs.replace(first, output_tokens=output, more_calls=tuple(calls), others=tuple(others))
+    told: dict[str, Any] = {"output_tokens": output, "more_calls": tuple(calls), "others": tuple(others)}
+    return GeminiAnswer(**{**msgspec.structs.asdict(first), **told})
 
 
 def _varied(ask: GeminiAsk, how: str) -> bytes:
     return hashlib.blake2b(ask.fingerprint + how.encode(), digest_size=16).digest()
+
+
+def candidates(answer: GeminiAnswer) -> list[Answer]:
+    """Return all candidates, the first one first."""
+    return [answer, *answer.others]
 
 
 def whole_parts(ask: GeminiAsk, answer: Answer) -> list[dict[str, Any]]:
@@ -92,13 +105,15 @@ def last_parts(ask: GeminiAsk, answer: Answer) -> list[dict[str, Any]]:
 
 def calls_of(ask: GeminiAsk, answer: Answer) -> list[dict[str, Any]]:
     """Return the calls; only the first is signed."""
+    made = [answer.call, *getattr(answer, "more_calls", ())]
     parts: list[dict[str, Any]] = []
-    for call in answer.calls:
-        args = msgspec.json.decode(call.arguments)
-        part: dict[str, Any] = {"functionCall": {"name": call.name, "args": args}}
-        if not parts:
-            part["thoughtSignature"] = sign(ask.dialect, ask.model, [call.name, args])
-        parts.append(part)
+    for call in made:
+        if call is not None:
+            args = msgspec.json.decode(call.arguments)
+            part: dict[str, Any] = {"functionCall": {"name": call.name, "args": args}}
+            if not parts:
+                part["thoughtSignature"] = sign(ask.dialect, ask.model, [call.name, args])
+            parts.append(part)
     return parts
 
 

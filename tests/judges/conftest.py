@@ -1,0 +1,9 @@
+"""Makes this folder's modules importable, and the table of runtimes beside it."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+for folder in (HERE, HERE.parent / "conformance"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
