@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 from aiohttp import web
@@ -25,7 +27,7 @@ from spillway.sim.routes import Target, family, resolve
 from spillway.sim.scenario import Scenario
 from spillway.sim.stats import Stats, Visit
 from spillway.sim.turn import Turn, admitted, verdict_tokens
-from spillway.sim.wire.dialect import JSON, Dialect, Refusal, Trouble
+from spillway.sim.wire.dialect import JSON, Dialect, Refusal, Route, Trouble
 
 CACHE_SIZE = 4096
 CACHED_BODY_BYTES = 64 * 1024
@@ -48,9 +50,18 @@ class Exchange:
         clock: Monotonic seconds.
         wall: The wall clock that headers quote.
         closing: Set when the simulator closes; stalls end then.
+        dialects: A third party's, by the path that each generates at; before its own.
     """
 
-    def __init__(self, config: SimConfig, *, clock: Clock, wall: WallClock, closing: asyncio.Event) -> None:
+    def __init__(
+        self,
+        config: SimConfig,
+        *,
+        clock: Clock,
+        wall: WallClock,
+        closing: asyncio.Event,
+        dialects: Mapping[str, Dialect] = MappingProxyType({}),
+    ) -> None:
         self.stats = Stats()
         self.valid_keys = config.valid_keys
         self.scenario: Scenario = config.scenario
@@ -58,6 +69,7 @@ class Exchange:
         self._clock = clock
         self._wall = wall
         self._closing = closing
+        self._targets = {path: Target(dialect, Route(action="generate")) for path, dialect in dialects.items()}
         self._limits = Limits(config.limits)
         self._prices = PriceList(config.prices)
         self._started = clock()
@@ -72,7 +84,7 @@ class Exchange:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        target = resolve(request.path, request.query, request.headers)
+        target = self._targets.get(request.path) or resolve(request.path, request.query, request.headers)
         self._requests += 1
         request_id = _request_id(self._config.seed, self._requests)
         if target is None:

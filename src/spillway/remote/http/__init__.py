@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spillway.core.errors import ConfigError
 from spillway.core.options import HttpConfig, Timeouts
+from spillway.remote.http import layer
 from spillway.remote.http.port import BODY_LIMIT, HttpClient, HttpRequest, HttpResponse
 
 __all__ = [
@@ -33,6 +34,10 @@ def build_client(timeouts: Timeouts, user_agent: str, *, http: HttpConfig = _PLA
     """
     if http.http2:
         raise ConfigError("http.http2: HTTP/2 needs the extra http2, which this version does not have; leave it false")
-    from spillway.remote.http.aiohttp_client import AiohttpClient  # noqa: PLC0415 # 200 ms that only a sender pays
 
-    return AiohttpClient(timeouts, user_agent, http=http, limit=limit)
+    def build() -> HttpClient:
+        from spillway.remote.http.aiohttp_client import AiohttpClient  # noqa: PLC0415 # 200 ms that only a sender pays
+
+        return AiohttpClient(timeouts, user_agent, http=http, limit=limit)
+
+    return layer.through(build)
