@@ -37,14 +37,15 @@ def read_json(body: bytes, kind: type[T]) -> T:
 class PlainWire(ABC):
     """A `Wire` with the usual answers to everything but how requests and replies are written.
 
-    A subclass sets `kind` and defines `encode`, `decode` and `open_stream`; it overrides what differs from the usual.
+    A subclass sets `kind` and defines `encode_chat`, `decode` and `open_stream`; it overrides what differs from the
+    usual. A provider of embeddings overrides `encode` and `decode_vectors`.
     """
 
     kind: str = ""
     id_headers: tuple[str, ...] = ("x-request-id", "request-id")
 
     @abstractmethod
-    def encode(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
+    def encode_chat(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
         """Return URL and body; raises BadRequest for what can't be sent. What is left out goes to `losses`."""
 
     @abstractmethod
@@ -54,6 +55,14 @@ class PlainWire(ABC):
     @abstractmethod
     def open_stream(self) -> StreamWire:
         """Return the state of a new streamed answer."""
+
+    def encode(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
+        """Return URL and body of a request for an answer; refuse any other."""
+        if request.inputs is not None:
+            raise unsupported("inputs", self.kind, "there are no embeddings")
+        if request.counts:
+            raise unsupported("counts", self.kind, "tokens can't be counted there")
+        return self.encode_chat(request, losses, stream=stream)
 
     def headers(self, secret: Secret) -> Mapping[str, str]:
         """Return JSON's content type and `Authorization: Bearer`."""
