@@ -71,10 +71,16 @@ def test_the_command_line_knows_it(installed):
     ("change", "line"),
     [
         (("voice ", "voize "), '[deployment.runtime_config] unknown key "voize" (did you mean "voice"?)'),
-        (('"loud"', '"lowd"'), '[deployment.runtime_config] voice "lowd" is not one of calm, loud (did you mean "loud"?)'),
+        (
+            ('"loud"', '"lowd"'),
+            '[deployment.runtime_config] voice "lowd" is not one of calm, loud (did you mean "loud"?)',
+        ),
         (('voice    = "loud"', "repeats = 0"), "[deployment.runtime_config] repeats must be at least 1"),
         (('voice    = "loud"', 'repeats = "2"'), "[deployment.runtime_config] repeats: expected an integer, got text"),
-        (('"echoai"', '"echo"'), '[deployment] runtime "echo" is not one of openai, anthropic, gemini, litellm, echoai'),
+        (
+            ('"echoai"', '"echo"'),
+            '[deployment] runtime "echo" is not one of openai, anthropic, gemini, litellm, echoai',
+        ),
     ],
 )
 def test_its_own_options_are_checked_with_one_line_each(installed, change, line):
