@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Pricing,
         RateLimits,
         RetryPolicy,
+        RuntimeConfig,
         Serving,
         Timeouts,
     )
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from spillway.remote.cost import CostEstimate
     from spillway.runtime.cluster import Cluster
     from spillway.runtime.deployed import Deployed
-    from spillway.runtime.metrics import ClusterMetrics, DeploymentMetrics
+    from spillway.runtime.metrics import ClusterMetrics, DeploymentMetrics, KeyMetrics
     from spillway.runtime.stream import TokenStream
 
 __version__ = "0.1.0"
@@ -69,6 +70,7 @@ __all__ = [
     "ClusterMetrics",
     "Deployed",
     "DeploymentMetrics",
+    "KeyMetrics",
     "TokenStream",
     # what is asked and what comes back
     "Choice",
@@ -93,6 +95,7 @@ __all__ = [
     "Pricing",
     "RateLimits",
     "RetryPolicy",
+    "RuntimeConfig",
     "Secret",
     "SecretRef",
     "Serving",
@@ -153,6 +156,7 @@ __getattr__ = exporter(
             "Pricing",
             "RateLimits",
             "RetryPolicy",
+            "RuntimeConfig",
             "Serving",
             "Timeouts",
         ),
@@ -176,7 +180,7 @@ __getattr__ = exporter(
         "spillway.remote.cost": ("CostEstimate",),
         "spillway.runtime.cluster": ("Cluster",),
         "spillway.runtime.deployed": ("Deployed",),
-        "spillway.runtime.metrics": ("ClusterMetrics", "DeploymentMetrics"),
+        "spillway.runtime.metrics": ("ClusterMetrics", "DeploymentMetrics", "KeyMetrics"),
         "spillway.runtime.stream": ("TokenStream",),
     },
 )

@@ -5,7 +5,7 @@ import inspect
 import pathlib
 import re
 
-PACKAGES = ("spillway", "spillway.remote", "spillway.testing", "spillway.sim")
+PACKAGES = ("spillway", "spillway.providers", "spillway.remote", "spillway.testing", "spillway.sim")
 API = pathlib.Path(__file__).parents[2] / "api.txt"
 
 

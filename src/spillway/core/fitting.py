@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from spillway.core.secrets import Secret, SecretRef
+from spillway.core.secrets import SOURCES, Secret, SecretRef, fields_of_table
 
 _WORDS: Mapping[Any, str] = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 _TAKEN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
@@ -42,14 +42,14 @@ def as_secret(name: str, value: Any) -> Secret | SecretRef:
     if isinstance(value, str) and value.strip():
         return Secret(value)
     if isinstance(value, Mapping):
-        given = dict(value)
+        given = fields_of_table(value)
         if isinstance(given.get("inline"), str):
             given["inline"] = Secret(given["inline"])
         try:
             return SecretRef(**given)
         except TypeError:
             raise ValueError(
-                f"{name} takes from_env, from_file, from_command or inline, not {', '.join(map(str, given))}"
+                f"{name} takes {', '.join(SOURCES[:-1])} or {SOURCES[-1]}, not {', '.join(map(str, given))}"
             ) from None
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
@@ -77,7 +77,8 @@ def _fitted(name: str, kinds: tuple[Any, ...], value: Any) -> Any:
                 raise ValueError(f"{name}: a key pool needs at least one key")
             return tuple(as_secret(name, each) for each in value)
         return as_secret(name, value)
-    kind = kinds[0]
+    some = [kind for kind in kinds if kind is not types.NoneType]
+    kind = next((kind for kind in some if _is_of(kind, value)), some[0])
     origin = typing.get_origin(kind)
     if origin is Literal:
         choices = typing.get_args(kind)
@@ -89,10 +90,17 @@ def _fitted(name: str, kinds: tuple[Any, ...], value: Any) -> Any:
             text = "the text " if isinstance(value, str) else ""
             raise ValueError(f"{name} must be a list, not {text}{_shown(value)}")
         return tuple(_fitted(name, _alternatives(typing.get_args(kind)[0]), each) for each in value)
-    taken = _TAKEN.get(kind)
-    if not isinstance(value, taken or kind) or (taken and isinstance(value, bool) and kind is not bool):
+    if not _is_of(kind, value):
         raise ValueError(f"{name} must be {_WORDS.get(kind) or f'a {kind.__name__}'}, not {_shown(value)}")
     return value
+
+
+def _is_of(kind: Any, value: Any) -> bool:
+    taken = _TAKEN.get(kind)
+    if taken is not None:
+        return isinstance(value, taken) and (kind is bool or not isinstance(value, bool))
+    plain = typing.get_origin(kind) or kind
+    return plain is Any or not isinstance(plain, type) or isinstance(value, plain)
 
 
 def _shown(value: Any) -> str:

@@ -1,22 +1,24 @@
 """Which runtime serves a deployment, and how its runner is made. Nothing of a provider is imported before that.
 
 A third party adds a runtime with an entry point of the group `spillway.runtimes`: its name is the runtime's, its object
-a `factory(deployment, *, environ) -> ModelRunner`.
+a `factory(deployment, *, environ) -> ModelRunner`, such as a `spillway.providers.WireRuntime`. It may have a `config`,
+a subclass of `RuntimeConfig` whose fields are the keys of its `runtime_config`, and `key_variables`, the names of
+environment variables. The deployment that it gets has a `runtime_config` of that class, and one key out of a pool.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
+
+import msgspec
 
 from spillway.core.errors import ConfigError
 from spillway.core.options import Deployment, RuntimeConfig
 from spillway.core.ports import ModelRunner
-from spillway.core.secrets import Secret, SecretRef
-from spillway.remote.session import CredentialProvider, credential_provider
 
 ENTRY_POINTS = "spillway.runtimes"
 """The group of entry points that third parties' runtimes are found by."""
@@ -87,17 +89,28 @@ def known_runtimes() -> tuple[str, ...]:
 
 
 def config_class(runtime: str) -> type[RuntimeConfig]:
-    """Return the options of a runtime; those that all have in common for a third party's."""
+    """Return the options of a runtime; a third party's own if it has some, else those that all have in common.
+
+    Raises:
+        ConfigError: a third party's runtime can't be loaded, or its options are no `RuntimeConfig`.
+    """
     name = _CONFIGS.get(runtime)
-    if name is None:
+    if name is not None:
+        found: type[RuntimeConfig] = getattr(importlib.import_module(f"spillway.providers.{runtime}"), name)
+        return found
+    if runtime not in _third_parties():
         return RuntimeConfig
-    found: type[RuntimeConfig] = getattr(importlib.import_module(f"spillway.providers.{runtime}"), name)
-    return found
+    own = getattr(_load(runtime), "config", None) or RuntimeConfig
+    if not (isinstance(own, type) and issubclass(own, RuntimeConfig)):
+        raise ConfigError(f"runtime {runtime!r}: its config is no subclass of spillway.RuntimeConfig")
+    return own
 
 
 def key_variables(runtime: str, config: RuntimeConfig | None = None) -> tuple[str, ...]:
     """Return the environment variables that a runtime's key is looked for in when none is configured."""
-    if config is not None and _default_credentials(config) is not None:
+    if runtime not in _CONFIGS and runtime in _third_parties():
+        return tuple(getattr(_load(runtime), "key_variables", ()))
+    if config is not None and getattr(config, "default_credentials", None) is not None:
         return ()
     variant = runtime
     if getattr(config, "variant", None) == "azure":
@@ -117,11 +130,13 @@ def make_runner(deployment: Deployment, *, environ: Mapping[str, str], key: int 
         ConfigError: there is no such runtime, its options do not fit, or a secret is missing; one line.
     """
     runtime = runtime_of(deployment)
-    if runtime not in _CONFIGS:
-        made: ModelRunner = _third_parties()[runtime].load()(deployment, environ=environ)
-        return made
     config = _config(deployment, runtime)
-    credentials = _credentials(deployment, runtime, config, environ, key)
+    if runtime not in _CONFIGS:
+        return _third_partys_runner(runtime, deployment, config, environ, key)
+    from spillway.providers.credentials import credentials_of  # noqa: PLC0415 - brings HTTP along
+
+    variables = key_variables(runtime, config)
+    credentials = credentials_of(deployment, config, environ, variables=variables, key=key)
     module = importlib.import_module(f"spillway.providers.{runtime}.runner")
     runner: ModelRunner = module.make(deployment, config, credentials)
     return runner
@@ -130,49 +145,46 @@ def make_runner(deployment: Deployment, *, environ: Mapping[str, str], key: int 
 def _config(deployment: Deployment, runtime: str) -> RuntimeConfig:
     wanted = config_class(runtime)
     given = deployment.runtime_config
-    if given is None:
-        return wanted()
     if isinstance(given, wanted):
         return given
-    if type(given) is RuntimeConfig:
-        return wanted(endpoint=given.endpoint, api_key=given.api_key)
+    try:
+        if given is None:
+            return wanted()
+        if type(given) is RuntimeConfig:
+            return wanted(endpoint=given.endpoint, api_key=given.api_key)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"deployment {deployment.name!r}: runtime_config: {error}") from error
     raise ConfigError(
         f"deployment {deployment.name!r}: runtime {runtime!r} takes {wanted.__name__}, not {type(given).__name__}"
     )
 
 
-def _credentials(
-    deployment: Deployment, runtime: str, config: RuntimeConfig, environ: Mapping[str, str], key: int
-) -> CredentialProvider:
-    given = config.api_key
-    if given is None:
-        given = getattr(config, "credentials", None)
-    if isinstance(given, tuple):
-        if not 0 <= key < len(given):
-            raise ConfigError(f"deployment {deployment.name!r}: api_key has {len(given)} entries, no number {key}")
-        given = given[key]
-    own = _default_credentials(config)
-    if given is None and own is not None:
-        return own(environ)
-    if given is None:
-        names = key_variables(runtime, config)
-        found = next((name for name in names if environ.get(name)), None)
-        if found is None:
-            raise ConfigError(
-                f"deployment {deployment.name!r}: no API key: set {' or '.join(names)}, or runtime_config.api_key"
-            )
-        given = SecretRef(from_env=found)
-    if isinstance(given, SecretRef) and given.from_env is not None and not environ.get(given.from_env):
-        raise ConfigError(f"deployment {deployment.name!r}: {given.place} is not set")
-    if isinstance(given, Secret) and not given:
-        raise ConfigError(f"deployment {deployment.name!r}: the API key is empty")
-    return credential_provider(given, environ)
+def _third_partys_runner(
+    runtime: str, deployment: Deployment, config: RuntimeConfig, environ: Mapping[str, str], key: int
+) -> ModelRunner:
+    """Call a third party's factory with the options that it exposes, and with one key out of a pool."""
+    if isinstance(config.api_key, tuple):
+        config = msgspec.structs.replace(config, api_key=config.api_key[key])
+    if config is not deployment.runtime_config:
+        deployment = msgspec.structs.replace(deployment, runtime=runtime, runtime_config=config)
+    try:
+        runner: ModelRunner = _load(runtime)(deployment, environ=environ)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"deployment {deployment.name!r}: runtime {runtime!r} failed to make its runner: {type(error).__name__}"
+        ) from error
+    return runner
 
 
-def _default_credentials(config: RuntimeConfig) -> Callable[[Mapping[str, str]], CredentialProvider] | None:
-    """Return what makes the credentials of a runtime that has some without any being configured."""
-    found: Callable[[Mapping[str, str]], CredentialProvider] | None = getattr(config, "default_credentials", None)
-    return found
+def _load(runtime: str) -> Any:
+    """Return the object of a third party's entry point."""
+    try:
+        return _third_parties()[runtime].load()
+    except Exception as error:
+        told = " ".join(str(error).split())[:200]
+        raise ConfigError(f"runtime {runtime!r} can't be loaded: {type(error).__name__}: {told}") from error
 
 
 def _third_parties() -> Mapping[str, Any]:

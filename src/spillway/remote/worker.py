@@ -31,6 +31,7 @@ from spillway.core.errors import CircuitOpen, InferenceError, RateLimited, Serve
 from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import TokenChunk
 from spillway.remote.engine.actor import Resize
+from spillway.remote.engine.credential import reread_credential
 from spillway.remote.engine.detour import Detour, Target
 from spillway.remote.engine.ending import SHUTTING_DOWN, close_books, close_now, cut_short, out_of_time
 from spillway.remote.engine.grant import Grant
@@ -230,11 +231,7 @@ async def _renew(call: Call, engine: Engine, slot: WorkerSlot, error: Unauthoriz
 async def _recheck_credential(call: Call, engine: Engine) -> None:
     """Read the source of a refused credential again; what it yields decides the admission that follows."""
     call.watch.guard(call.deadline, "deadline")
-    refused = engine.credential.refused
-    # Where no session could be made for want of a credential, any that there is now is another one.
-    cause = None if refused is not None and refused.reason == "rebuild_failed" else refused
-    with suppress(Exception):
-        await engine.rebuild_session(cause)
+    await reread_credential(engine)
 
 
 async def _attempt(call: Call, engine: Engine, grant: Grant) -> Answer | LiveStream:

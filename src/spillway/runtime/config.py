@@ -133,16 +133,16 @@ def deployment_for_model(name: str, environ: Mapping[str, str], endpoint: str | 
 
 
 def resolve_secret(secret: SecretLike, environ: Mapping[str, str]) -> Secret:
-    """Return the secret that is there now: a variable, a file's text, or what a command prints within 10 s.
+    """Return the secret that is there now: a variable, a file's text, what a command or a plugin yields within 10 s.
 
     Raises:
         ConfigError: there is none; the message names the place.
         RuntimeError: an event loop is running.
     """
-    from spillway.remote.session import credential_provider  # noqa: PLC0415 - brings HTTP along
+    from spillway.providers.secret_plugins import credential_source  # noqa: PLC0415 - brings HTTP along
 
     try:
-        return asyncio.run(credential_provider(secret, environ).token())
+        return asyncio.run(credential_source(secret, environ).token())
     except ConfigError:
         raise
     except ValueError as error:

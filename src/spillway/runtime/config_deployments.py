@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from spillway.core.errors import ConfigError
 from spillway.core.options import Deployment, default_retries
-from spillway.providers.registry import config_class, infer_runtime, known_runtimes
-from spillway.runtime.config_errors import Problems, near, quoted, shown
+from spillway.providers.registry import RUNTIMES, config_class, infer_runtime, known_runtimes
+from spillway.runtime.config_errors import Problems, near, printable, quoted, shown
 from spillway.runtime.config_lines import KeyPath
 from spillway.runtime.config_tables import Entries, Reader, entries, fields_of, table_of
 
@@ -51,10 +53,13 @@ class DeploymentReader:
         else:
             ready["runtime"] = runtime
         tables = dict(deployment_tables())
-        if runtime is None:
-            del tables["runtime_config"]
-        else:
-            tables["runtime_config"] = config_class(runtime)
+        del tables["runtime_config"]
+        try:
+            if runtime is not None:
+                tables["runtime_config"] = config_class(runtime)
+        except ConfigError as error:
+            self._problems.add(printable(str(error)), at, "runtime")
+            sound = False
         for key, kind in tables.items():
             found = self._merged(key, kind, table, at)
             if found is not None:
@@ -115,7 +120,12 @@ class DeploymentReader:
 
     def _check_runtime_defaults(self, table: Mapping[str, Any], at: KeyPath) -> None:
         """A key that some runtime has goes to the deployments of that runtime and to no others."""
-        known = dict.fromkeys(key for runtime in known_runtimes() for key in fields_of(config_class(runtime)))
+        known = dict.fromkeys(key for runtime in RUNTIMES for key in fields_of(config_class(runtime)))
+        if any(key not in known for key in table):
+            # A third party's package is loaded only where it may matter.
+            for runtime in known_runtimes()[len(RUNTIMES) :]:
+                with suppress(ConfigError):  # told where a deployment is of it
+                    known |= dict.fromkeys(fields_of(config_class(runtime)))
         for key in table:
             if key not in known:
                 self._problems.unknown_key(key, known, at)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from spillway.core.secrets import Secret, SecretRef
+from spillway.core.secrets import SOURCES, Secret, SecretRef, fields_of_table
 from spillway.runtime.config_errors import Problems, without_text
 from spillway.runtime.config_lines import KeyPath
 
@@ -198,9 +198,13 @@ class Reader:
     def _secret_ref(self, table: Mapping[str, Any], at: KeyPath) -> SecretRef | None:
         known = fields_of(SecretRef)
         values: dict[str, Any] = {}
+        of_plugin = "from_plugin" in table
         for key, value in table.items():
-            if key not in known:
-                self.problems.unknown_key(key, known, at)
+            if key not in SOURCES:
+                if of_plugin:
+                    values[key] = self.value(str, value, at, key)
+                else:
+                    self.problems.unknown_key(key, SOURCES, at)
             elif key != "inline":
                 values[key] = self.value(known[key].type, value, at, key)
             elif isinstance(value, str) and value.strip():
@@ -218,7 +222,23 @@ class Reader:
         if argv is not None and not (argv and argv[0]):
             self.problems.add("from_command must be a list that begins with the command", at, "from_command")
             return None
-        return self.construct(SecretRef, values, entries(table, at), at)
+        plugin = values.get("from_plugin")
+        if plugin is not None and not self._is_plugin(plugin, at):
+            return None
+        return self.construct(SecretRef, fields_of_table(values), entries(table, at), at)
+
+    def _is_plugin(self, name: str, at: KeyPath) -> bool:
+        from spillway.providers.secret_plugins import ENTRY_POINTS, known_plugins  # noqa: PLC0415 - only where used
+
+        known = known_plugins()
+        if name in known:
+            return True
+        if known:
+            self.problems.not_one_of(name, known, at, "from_plugin")
+        else:
+            message = f"from_plugin: no installed package has an entry point of the group {ENTRY_POINTS}"
+            self.problems.add(message, at, "from_plugin")
+        return False
 
     def wrong(self, wanted: str, value: Any, table: KeyPath, *key: str | int) -> Any:
         """Note a value of another type and return the mark that is no value."""

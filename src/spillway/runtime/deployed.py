@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from spillway.core.clock import wall_now
+from spillway.core.errors import InferenceError
 from spillway.core.request import GenerateRequest, Prompt, as_messages
 from spillway.remote.cost import CostEstimate, cost_bound, input_bound, output_bound, pico_to_usd
 from spillway.remote.engine import Drain, EngineMsg, Resize
@@ -102,10 +103,17 @@ class Deployed:
         """Read every secret again and build new clients; what is in flight keeps the old ones.
 
         Raises:
-            InferenceError: a secret can't be read; the old session stays.
+            InferenceError: the first of the secrets that can't be read; that key's old session stays, the others of
+                its pool are new.
         """
+        failure: InferenceError | None = None
         for engine in self._entries:
-            await engine.rebuild_session(None)
+            try:
+                await engine.rebuild_session(None)
+            except InferenceError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     async def resize(self, workers: int) -> int:
         """Have so many workers in each replica's pool; nothing that runs is ended. Returns the slots in service.

@@ -13,6 +13,23 @@ if TYPE_CHECKING:
     from spillway.remote.engine import Engine
 
 
+class KeyMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What one entry of a key pool has done, and whether it is asked now; it is named by its position only.
+
+    Attributes:
+        served: requests that it was asked with and that have ended.
+        state: `ok`, `cooling` (the provider told it to wait), `open` (its circuit), or `refused` (the credential; it
+            comes back when its source yields another).
+        breaker: the state of its breaker.
+    """
+
+    served: int
+    busy: int
+    queued: int
+    state: str
+    breaker: str
+
+
 class DeploymentMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """What one deployment has done since the Cluster started; times in seconds.
 
@@ -27,6 +44,7 @@ class DeploymentMetrics(msgspec.Struct, frozen=True, kw_only=True):
         breaker: the state of its breaker; of a key pool's, that which lets most through.
         latency_p50_s: of whole attempts that succeeded; None before the first.
         first_content_p50_s: of their time to the first content.
+        per_key: one for each entry of its key pool, in that order; empty for a single key.
     """
 
     requests: int
@@ -52,6 +70,7 @@ class DeploymentMetrics(msgspec.Struct, frozen=True, kw_only=True):
     first_content_p50_s: float | None
     first_content_p95_s: float | None
     queue_wait_p95_s: float | None
+    per_key: tuple[KeyMetrics, ...] = ()
 
 
 NOTHING_YET = DeploymentMetrics(
@@ -122,4 +141,23 @@ def measure(entries: Sequence[Engine]) -> DeploymentMetrics:
         first_content_p50_s=m.first_content.quantile(0.5),
         first_content_p95_s=m.first_content.quantile(0.95),
         queue_wait_p95_s=m.queue_wait.quantile(0.95),
+        per_key=tuple(map(_measure_key, entries)) if len(entries) > 1 else (),
+    )
+
+
+def _measure_key(engine: Engine) -> KeyMetrics:
+    gates = engine.gates
+    state = "ok"
+    if engine.credential.refused is not None:
+        state = "refused"
+    elif not gates.breaker.would_admit():
+        state = "open"
+    elif gates.limiter.blocked_for() > 0:
+        state = "cooling"
+    return KeyMetrics(
+        served=engine.served,
+        busy=engine.busy,
+        queued=len(engine.queue),
+        state=state,
+        breaker=gates.breaker.state.name,
     )

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spillway.core.errors import ConfigError, ModelNotFound
+from spillway.remote.engine.credential import reread_credential_beside
 from spillway.remote.retry import RetryEngine
 
 if TYPE_CHECKING:
@@ -30,10 +31,15 @@ class RouteTarget:
         self._credit = [0.0] * len(self.members)
 
     def pick(self, avoid: Collection[Engine]) -> Engine:
-        """Return the member to ask now; an unhealthy one only when all are."""
+        """Return the member to ask now; an unhealthy one only when all are, and then one that time may heal."""
         if len(self.members) == 1:
             return self.members[0]
-        return self._choose(avoid) or next((m for m in self.members if m not in avoid), self.members[0])
+        chosen = self._choose(avoid)
+        if chosen is None:
+            left = [m for m in self.members if m not in avoid] or [self.members[0]]
+            chosen = next((m for m in left if m.credential.refused is None), left[0])
+            self._look_for_credentials(chosen)
+        return chosen
 
     def other(self, avoid: Collection[Engine]) -> Engine | None:
         """Return a healthy member outside `avoid`, or None."""
@@ -47,6 +53,8 @@ class RouteTarget:
         able = [i for i, m in enumerate(self.members) if m not in avoid and m.healthy()]
         if not able:
             return None
+        if len(able) < len(self.members):
+            self._look_for_credentials()
         least = min(self.members[i].load() for i in able)
         equal = [i for i in able if self.members[i].load() <= least + 1e-9]
         for i in equal:
@@ -54,6 +62,12 @@ class RouteTarget:
         chosen = max(equal, key=lambda i: self._credit[i])
         self._credit[chosen] -= sum(self.members[i].deployment.weight for i in equal)
         return self.members[chosen]
+
+    def _look_for_credentials(self, asked: Engine | None = None) -> None:
+        """Have refused credentials looked for again, but for that of `asked`, whose caller does so."""
+        for member in self.members:
+            if member.credential.refused is not None and member is not asked:
+                reread_credential_beside(member)
 
     def __repr__(self) -> str:
         return f"<RouteTarget {self.name}: {', '.join(m.name for m in self.members)}>"

@@ -6,7 +6,8 @@ TEMPLATE = """\
 # Spillway's project file. A line that begins with # and a key shows an option with its default, or an example where it
 # has none; take the # away to set it. `spillway check` validates the file, and with --live it asks each deployment.
 # Times are seconds (keys in _s), money is USD (keys in _usd). Relative paths start from this file's folder.
-# A secret is { from_env = "NAME" }, { from_file = "path" } or { from_command = ["vault", "read", "..."] }.
+# A secret is { from_env = "NAME" }, { from_file = "path" }, { from_command = ["vault", "read", "..."] }, or, with a
+# plugin installed, { from_plugin = "NAME" } and what the plugin is to be told.
 
 #[cluster]
 #name  = "spillway"

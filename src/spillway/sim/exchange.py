@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 from aiohttp import web
@@ -26,7 +28,7 @@ from spillway.sim.routes import Target, family, resolve
 from spillway.sim.scenario import Scenario
 from spillway.sim.stats import Stats, Visit
 from spillway.sim.turn import Turn, admitted, verdict_tokens
-from spillway.sim.wire.dialect import JSON, Dialect, Refusal, Trouble
+from spillway.sim.wire.dialect import JSON, Dialect, Refusal, Route, Trouble
 
 CACHE_SIZE = 4096
 CACHED_BODY_BYTES = 64 * 1024
@@ -49,9 +51,18 @@ class Exchange:
         clock: Monotonic seconds.
         wall: The wall clock that headers quote.
         closing: Set when the simulator closes; stalls end then.
+        dialects: A third party's, by the path that each generates at; before its own.
     """
 
-    def __init__(self, config: SimConfig, *, clock: Clock, wall: WallClock, closing: asyncio.Event) -> None:
+    def __init__(
+        self,
+        config: SimConfig,
+        *,
+        clock: Clock,
+        wall: WallClock,
+        closing: asyncio.Event,
+        dialects: Mapping[str, Dialect] = MappingProxyType({}),
+    ) -> None:
         self.stats = Stats()
         self.valid_keys = config.valid_keys
         self.scenario: Scenario = config.scenario
@@ -60,6 +71,7 @@ class Exchange:
         self._wall = wall
         self._closing = closing
         self.tokens = TokenDesk(clock, wall, lifetime_s=config.token_lifetime_s)
+        self._targets = {path: Target(dialect, Route(action="generate")) for path, dialect in dialects.items()}
         self._limits = Limits(config.limits)
         self._prices = PriceList(config.prices)
         self._started = clock()
@@ -76,7 +88,7 @@ class Exchange:
         """Answer one request."""
         if request.path in google_tokens.ROUTES:
             return await self.tokens.handle(request)
-        target = resolve(request.path, request.query, request.headers)
+        target = self._targets.get(request.path) or resolve(request.path, request.query, request.headers)
         self._requests += 1
         request_id = _request_id(self._config.seed, self._requests)
         if target is None:

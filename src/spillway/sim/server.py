@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from aiohttp import web
@@ -15,6 +15,7 @@ from spillway.sim.config import SimConfig
 from spillway.sim.exchange import Exchange
 from spillway.sim.google_tokens import TokenDesk
 from spillway.sim.scenario import Scenario
+from spillway.sim.wire.dialect import Dialect
 
 BACKLOG = 4096
 GRACE_S = 0.1
@@ -27,14 +28,21 @@ class Simulator:
         config: Its settings.
         clock: Monotonic seconds for limits, phases and the log; the loop's unless given.
         wall: Wall time for the headers that quote it.
+        dialects: A third party's `Dialect` for each path at which one is spoken, before the built-in ones.
     """
 
     def __init__(
-        self, config: SimConfig | None = None, *, clock: Clock | None = None, wall: WallClock = wall_now
+        self,
+        config: SimConfig | None = None,
+        *,
+        clock: Clock | None = None,
+        wall: WallClock = wall_now,
+        dialects: Mapping[str, Dialect] = MappingProxyType({}),
     ) -> None:
         self.config = config or SimConfig()
         self._clock = clock
         self._wall = wall
+        self._dialects = dict(dialects)
         self._closing = asyncio.Event()
         self._exchange: Exchange | None = None
         self._web: web.Server | None = None
@@ -52,7 +60,13 @@ class Simulator:
         if self._exchange is not None:
             raise RuntimeError("a simulator starts once")
         loop = asyncio.get_running_loop()
-        self._exchange = Exchange(self.config, clock=self._clock or loop.time, wall=self._wall, closing=self._closing)
+        self._exchange = Exchange(
+            self.config,
+            clock=self._clock or loop.time,
+            wall=self._wall,
+            closing=self._closing,
+            dialects=self._dialects,
+        )
         self._web = web.Server(self._handle, request_factory=self._request, handler_cancellation=True, access_log=None)
         self._listener = await loop.create_server(self._web, host, port, backlog=BACKLOG, reuse_address=True)
         self._host = host

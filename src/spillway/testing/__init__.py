@@ -1,6 +1,8 @@
-"""Test doubles and conformance suites for users: virtual time, scripted runners, suites for ports of your own."""
+"""Test doubles and conformance suites for users: virtual time, scripted runners, recordings, suites for their ports."""
 
 from spillway.testing.clock import ManualClock, VirtualTimeLoop, run_virtual
+from spillway.testing.replay import Cassette
+from spillway.testing.replay_file import RecordedRequest
 from spillway.testing.runner_conformance import RUNNER_CHECKS, RunnerSubject
 from spillway.testing.scripted import FaultRunner, Reply, ScriptedRunner
 
@@ -16,4 +18,7 @@ __all__ = [
     # conformance
     "RUNNER_CHECKS",
     "RunnerSubject",
+    # recordings
+    "Cassette",
+    "RecordedRequest",
 ]

@@ -260,7 +260,7 @@ SECRETS = {
     "no pool": ("[]", "3: [deployment.runtime_config] api_key: a key pool needs at least one key"),
     "another key": ('{ from_evn = "hunter2" }', '3: [deployment.runtime_config.api_key] unknown key "from_evn" (did'),
     "two places": ('{ from_env = "A", inline = "hunter2" }', "a secret needs exactly one of from_env, from_file"),
-    "no place": ("{}", "a secret needs exactly one of from_env, from_file, from_command, inline"),
+    "no place": ("{}", "a secret needs exactly one of from_env, from_file, from_command, from_plugin, inline"),
     "an empty inline": ('{ inline = " " }', "inline: expected text, got an empty text"),
     "a number inline": ("{ inline = 42424242 }", "inline: expected text, got an integer"),
     "a key for a variable": ('{ from_env = "sk-hunter2" }', "from_env must be the name of an environment variable"),

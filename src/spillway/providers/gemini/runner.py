@@ -21,7 +21,7 @@ from spillway.providers.gemini.embeddings import decode_embeddings, encode_embed
 from spillway.providers.gemini.token_exchange import TokenExchange
 from spillway.providers.gemini.wire import ResponseStream, decode_count, decode_response
 from spillway.providers.wire_runner import USER_AGENT, WireRunner
-from spillway.remote.http import build_client
+from spillway.remote.http import build_client, layer
 from spillway.remote.session import CredentialProvider
 
 _MOST_INPUTS = 100
@@ -132,7 +132,7 @@ def make(deployment: Deployment, config: GeminiConfig, credentials: CredentialPr
 
 def _access(deployment: Deployment, config: GeminiConfig, credentials: CredentialProvider) -> CredentialProvider:
     """Return what yields access tokens, where what is configured is not one itself."""
-    if config.credentials is None and config.default_credentials is None:
+    if layer.offline() or (config.credentials is None and config.default_credentials is None):
         return credentials
     from spillway.providers.gemini.google_credentials import (  # noqa: PLC0415 # only where used
         ApplicationDefault,

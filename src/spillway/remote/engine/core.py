@@ -89,6 +89,11 @@ class Engine:
         return self._pool.busy
 
     @property
+    def served(self) -> int:
+        """Requests that have left its slots."""
+        return self._pool.served
+
+    @property
     def accepting(self) -> bool:
         """Whether it takes new requests."""
         return not self._closing

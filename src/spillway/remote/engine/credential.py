@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from spillway.core.clock import Clock
 from spillway.core.errors import Unauthorized
+
+if TYPE_CHECKING:
+    from spillway.remote.engine.core import Engine
 
 _RECHECK_S = 1.0
 
@@ -52,3 +57,18 @@ class CredentialState:
             reason="same_credential",
             status=None if known is None else known.status,
         )
+
+
+async def reread_credential(engine: Engine) -> None:
+    """Read the source of a refused credential again; what it yields decides the admissions that follow."""
+    refused = engine.credential.refused
+    # Where no session could be made for want of a credential, any that there is now is another one.
+    cause = None if refused is not None and refused.reason == "rebuild_failed" else refused
+    with suppress(Exception):
+        await engine.rebuild_session(cause)
+
+
+def reread_credential_beside(engine: Engine) -> None:
+    """Do so at most once a second while others answer: nobody is sent to an engine whose credential is refused."""
+    if engine.accepting and engine.credential.recheck_due():
+        engine.chore(reread_credential(engine))

@@ -19,18 +19,20 @@ class SlotPool:
     Attributes:
         free: idle slots, the one that has been idle longest first; replicas alternate.
         busy: how many have a request in them.
+        served: requests that have left them.
 
     Invariants: `busy` never exceeds the slots there are; a slot that is retired gets no request.
     Complexity: O(1) to take and give back, O(slots) to resize.
     """
 
-    __slots__ = ("_runners", "_slots", "busy", "free")
+    __slots__ = ("_runners", "_slots", "busy", "free", "served")
 
     def __init__(self, runners: Sequence[ModelRunner], workers: int) -> None:
         self._runners = tuple(runners)
         self._slots: list[WorkerSlot] = []
         self.free: deque[WorkerSlot] = deque()
         self.busy = 0
+        self.served = 0
         self.resize(workers)
 
     def slots(self) -> list[WorkerSlot]:
@@ -56,6 +58,7 @@ class SlotPool:
         """Free the slot of a request that has ended."""
         slot.call = None
         slot.served += 1
+        self.served += 1
         self.busy -= 1
         if slot.retired:
             self._slots.remove(slot)

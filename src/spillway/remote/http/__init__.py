@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spillway.core.errors import ConfigError
 from spillway.core.options import HttpConfig, Timeouts
+from spillway.remote.http import layer
 from spillway.remote.http.port import BODY_LIMIT, HttpClient, HttpRequest, HttpResponse
 
 __all__ = [
@@ -31,12 +32,16 @@ def build_client(timeouts: Timeouts, user_agent: str, *, http: HttpConfig = _PLA
     Raises:
         ConfigError: an option of `http` can't be met.
     """
-    if http.http2:
-        try:
-            from spillway.remote.http.pyqwest_client import PyqwestClient  # noqa: PLC0415 # an extra
-        except ModuleNotFoundError as error:
-            raise ConfigError("http.http2: HTTP/2 needs the extra http2: pip install 'spillway[http2]'") from error
-        return PyqwestClient(timeouts, user_agent, http=http, limit=limit)
-    from spillway.remote.http.aiohttp_client import AiohttpClient  # noqa: PLC0415 # 200 ms that only a sender pays
 
-    return AiohttpClient(timeouts, user_agent, http=http, limit=limit)
+    def build() -> HttpClient:
+        if http.http2:
+            try:
+                from spillway.remote.http.pyqwest_client import PyqwestClient  # noqa: PLC0415 # an extra
+            except ModuleNotFoundError as error:
+                raise ConfigError("http.http2: HTTP/2 needs the extra http2: pip install 'spillway[http2]'") from error
+            return PyqwestClient(timeouts, user_agent, http=http, limit=limit)
+        from spillway.remote.http.aiohttp_client import AiohttpClient  # noqa: PLC0415 # 200 ms that only a sender pays
+
+        return AiohttpClient(timeouts, user_agent, http=http, limit=limit)
+
+    return layer.through(build)
