@@ -98,6 +98,11 @@ class Wire(ResponseHandler):
         if self._chunked and not _END.endswith(data[-4:]) and self._over():
             self.force_close()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 # aiohttp's
+        """Go on reading if that was paused; aiohttp asks for it after every piece that it hands out."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Remember why, which aiohttp tells in words only."""
         self.lost = exc
