@@ -18,7 +18,7 @@ importlib.import_module("spillway.remote.http.aiohttp_client")
 PROMPT = "Say hello"
 MAX_TOKENS = 100
 RETRIES = 2
-PATIENCE_S = 1.0
+PATIENCE_S = 3.0
 """What a busy machine may add to a time that is promised."""
 
 PRICE = spillway.Pricing(input_per_mtok_usd=1.0, output_per_mtok_usd=2.0)

@@ -17,6 +17,7 @@ from matrix import (
     INPUT_PICO,
     OPENAI,
     OUTPUT_PICO,
+    PATIENCE_S,
     TEXT,
     USAGE,
     head,
@@ -233,7 +234,7 @@ async def test_marker_without_the_end_of_the_bytes_is_an_end():
         for _ in range(2):
             tokens, error, text, elapsed = await here.ask(stream=True)
             assert (error, text, tokens.usage) == (None, TEXT, USAGE)
-            assert elapsed < 1.0
+            assert elapsed < PATIENCE_S
         await here.everybody_left()
 
 

@@ -6,37 +6,44 @@ import math
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import ThreadedResolver
-from multidict import istr
 from yarl import URL
 
 from spillway.core.errors import BadRequest, ConfigError, NetworkError
 from spillway.core.masked import Masked
 from spillway.core.options import HttpConfig, Timeouts
 from spillway.remote.http.errors import harmless_cause, translate
+from spillway.remote.http.exchange import Exchange
+from spillway.remote.http.head import Head
 from spillway.remote.http.port import HttpRequest
 from spillway.remote.http.response import AiohttpResponse, about
-from spillway.remote.http.wire import Body, Connector
+from spillway.remote.http.wire import Connector
 
 KEEPALIVE_S = 30.0
 _TARGETS = 256
 _PLAIN = HttpConfig()
 
 
-class _Target(NamedTuple):
-    """A URL, parsed once."""
+class _Target:
+    """A URL, parsed once, and the head that the newest request to it had."""
 
-    url: URL
-    host: str
-    tls: ssl.SSLContext | bool
+    __slots__ = ("head", "host", "tls", "url")
+
+    def __init__(self, url: URL, tls: ssl.SSLContext | bool) -> None:  # noqa: FBT001 # as aiohttp takes it
+        self.url = url
+        self.host = url.host or ""
+        self.tls = tls
+        self.head: Head | None = None
 
 
 class AiohttpClient:
-    """An `HttpClient` on aiohttp, HTTP/1.1.
+    """An `HttpClient` on aiohttp's connections, HTTP/1.1.
+
+    Headers that frame the body are its own to set; a request that has one of them is a BadRequest.
 
     Args:
         timeouts: of which `connect_timeout_s` is used.
@@ -59,6 +66,7 @@ class AiohttpClient:
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._connect_s = timeouts.connect_timeout_s
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_s, ceil_threshold=math.inf)
         self._ca_file = http.ca_file
         self._context = None if http.ca_file is None else _tls_context(http.ca_file)
         proxy: URL | None = None
@@ -67,84 +75,84 @@ class AiohttpClient:
             proxy, self._proxy_headers = _proxy(http.proxy)
         self._proxy_name = None if proxy is None else f"{proxy.host}:{proxy.port}"
         self._targets: dict[str, _Target] = {}
-        self._user_agent = user_agent
+        self._defaults = {
+            "user-agent": user_agent,
+            "accept": "*/*",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+        }
         self._proxy = proxy
         self._limit = limit
         self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._connector: Connector | None = None
 
     async def send(self, request: HttpRequest) -> AiohttpResponse:
         """Return once the head of the answer is in; see `HttpClient.send`."""
         target = self._targets.get(request.url) or self._target(request.url)
-        session = self._session or self._open()
-        body = Body(request.body, request.on_sent)
-        headers = request.headers
-        if self._proxy_headers is not None and target.url.scheme == "http":
-            headers = {**headers, **self._proxy_headers}
+        exchange = Exchange(request.body, request.on_sent)
+        again = False
         while True:
             try:
-                response = await session.request(
-                    request.method,
-                    target.url,
-                    data=body,
-                    headers=headers,
-                    proxy_headers=self._proxy_headers,
-                    allow_redirects=False,
-                    ssl=target.tls,
-                )
+                head = target.head
+                if head is None or not head.fits(request.method, request.headers):
+                    head = target.head = self._head(request, target)
+                connector = self._connector or self._open()
+                if connector.closed:
+                    raise RuntimeError("the client is closed")  # translated like aiohttp's
+                connection = await connector.take(head.request, self._timeout, unused=again)
+                await exchange.run(connection, head)
                 break
             except Exception as exc:  # noqa: BLE001 # translated below, where no context that holds headers is attached
                 failure = exc
             except BaseException:
-                if body.transport is not None:
-                    body.transport.abort()
+                exchange.abort()
                 raise
-            if body.transport is not None:
-                body.transport.abort()
-            if not self._died_idle(failure, body):
-                self._fail(failure, target, body)
+            exchange.abort()
+            if again or not self._died_idle(failure, exchange):
+                self._fail(failure, target, exchange)
+            again = True
         error: NetworkError | None = None
-        status = response.status
+        status = exchange.status
         if not 200 <= status < 600:
             error = NetworkError(f"{target.host} answered with status {status}", reason="protocol")
         elif status == 407 and self._proxy_name is not None:
             error = NetworkError(f"the proxy {self._proxy_name} answered 407", reason="proxy", retryable=False)
         if error is None:
-            return AiohttpResponse(response, body, target.host)
-        if body.transport is not None:
-            body.transport.abort()
-        response.close()
-        raise about(body, error)
+            return AiohttpResponse(exchange, target.host)
+        exchange.abort()
+        raise about(exchange, error)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await (self._session or self._open()).close()
+        await (self._connector or self._open()).close()
 
     def __repr__(self) -> str:
-        return f"<AiohttpClient {'closed' if self._session is not None and self._session.closed else 'open'}>"
+        return f"<AiohttpClient {'closed' if self._connector is not None and self._connector.closed else 'open'}>"
 
-    def _open(self) -> aiohttp.ClientSession:
-        """Make the session where it is first used: it belongs to the loop that runs then."""
-        session = self._session = aiohttp.ClientSession(
-            connector=Connector(
-                limit=self._limit,
-                keepalive_timeout=KEEPALIVE_S,
-                resolver=self._resolver or ThreadedResolver(),
-            ),
-            headers={istr("user-agent"): self._user_agent, istr("accept"): "*/*", istr("accept-encoding"): "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s, ceil_threshold=math.inf),
-            auto_decompress=False,
-            trust_env=False,
-            proxy=self._proxy,
+    def _open(self) -> Connector:
+        """Make the pool where it is first used: it belongs to the loop that runs then."""
+        connector = self._connector = Connector(
+            limit=self._limit,
+            keepalive_timeout=KEEPALIVE_S,
+            resolver=self._resolver or ThreadedResolver(),
         )
-        session._retry_connection = False  # noqa: SLF001 # no public switch; what is tried again is ours to say
-        return session
+        return connector
+
+    def _head(self, request: HttpRequest, target: _Target) -> Head:
+        return Head(
+            request.method,
+            target.url,
+            request.headers,
+            defaults=self._defaults,
+            tls=target.tls,
+            proxy=self._proxy,
+            proxy_headers=self._proxy_headers,
+        )
 
     @staticmethod
-    def _died_idle(failure: Exception, body: Body) -> bool:
-        """Whether the connection was a used one that ended before any byte of an answer, for the first time."""
-        wire = body.wire
+    def _died_idle(failure: Exception, exchange: Exchange) -> bool:
+        """Whether the connection was a used one that ended before any byte of an answer."""
+        wire = exchange.wire
         return (
             wire is not None
             and wire.exchanges > 1
@@ -153,7 +161,7 @@ class AiohttpClient:
             and not isinstance(failure, aiohttp.ClientConnectorError)
         )
 
-    def _fail(self, failure: Exception, target: _Target, body: Body) -> NoReturn:
+    def _fail(self, failure: Exception, target: _Target, exchange: Exchange) -> NoReturn:
         error = translate(
             failure,
             host=target.host,
@@ -163,7 +171,7 @@ class AiohttpClient:
         )
         if error is None:
             raise failure
-        raise about(body, error) from harmless_cause(failure)
+        raise about(exchange, error) from harmless_cause(failure)
 
     def _target(self, url: str) -> _Target:
         parsed = _parsed(url, encoded=True)
@@ -175,7 +183,7 @@ class AiohttpClient:
             context = self._context
         if len(self._targets) >= _TARGETS:
             self._targets.clear()
-        target = self._targets[url] = _Target(parsed, parsed.host or "", context)
+        target = self._targets[url] = _Target(parsed, context)
         return target
 
 

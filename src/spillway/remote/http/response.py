@@ -11,8 +11,8 @@ from spillway.core.clock import sleep
 from spillway.core.errors import InferenceError, NetworkError, ServerError
 from spillway.remote.http.decoding import Inflate, decoder_for
 from spillway.remote.http.errors import broken, harmless_cause
+from spillway.remote.http.exchange import Exchange
 from spillway.remote.http.port import BODY_LIMIT
-from spillway.remote.http.wire import Body
 
 _CODING = istr("content-encoding")
 
@@ -20,25 +20,24 @@ _CODING = istr("content-encoding")
 class AiohttpResponse:
     """An answer whose head is in; see `HttpResponse`."""
 
-    __slots__ = ("_body", "_content", "_decoder", "_host", "_response", "headers", "status")
+    __slots__ = ("_content", "_decoder", "_exchange", "_host", "headers", "status")
 
     status: int
     headers: Mapping[str, str]
 
-    def __init__(self, response: aiohttp.ClientResponse, body: Body, host: str) -> None:
-        self._response = response
-        self._content = response.content
-        self._body = body
+    def __init__(self, exchange: Exchange, host: str) -> None:
+        self._exchange = exchange
+        self._content = exchange.content
         self._host = host
-        self.status = response.status
-        self.headers = headers = response.headers
+        self.status = exchange.status
+        self.headers = headers = exchange.headers
         self._decoder: Inflate | None = None
         if _CODING in headers:
             try:
                 self._decoder = decoder_for(headers[_CODING])
             except ServerError as error:
                 self.abort()
-                raise about(body, error) from None
+                raise about(exchange, error) from None
 
     async def read(self, limit: int = BODY_LIMIT) -> bytes:
         """Return the whole body."""
@@ -53,7 +52,7 @@ class AiohttpResponse:
             if size > limit:
                 self.abort()
                 error = ServerError(f"the answer is longer than {limit} bytes", reason="too_large", retryable=False)
-                raise about(self._body, error)
+                raise about(self._exchange, error)
             piece = await self.read_some()
         return b"".join(pieces)
 
@@ -77,19 +76,16 @@ class AiohttpResponse:
                     return decoded
         except ServerError as error:
             self.abort()
-            about(self._body, error)
+            about(self._exchange, error)
             raise
 
     def abort(self) -> None:
         """Close the socket now, unless the body is at its end."""
-        transport = self._body.transport
-        if transport is not None and not self._response.closed:
-            transport.abort()
-        self._response.close()
+        self._exchange.abort()
 
     async def aclose(self) -> None:
         """Return the connection if the body is at its end, else close the socket."""
-        if not self._response.closed:
+        if not self._exchange.over:
             self.abort()
 
     async def _let_others_run(self) -> None:
@@ -118,7 +114,7 @@ class AiohttpResponse:
         if rest:
             content._buffer.clear()  # noqa: SLF001 # see above
             return rest
-        wire = self._body.wire
+        wire = self._exchange.wire
         error: InferenceError
         if wire is not None and wire.broken:
             error = NetworkError(f"{self._host} broke HTTP/1.1 inside the answer", reason="protocol")
@@ -129,13 +125,13 @@ class AiohttpResponse:
         else:
             error = NetworkError("the answer was closed before its end", reason="incomplete")
         self.abort()
-        raise about(self._body, error) from harmless_cause(failure)
+        raise about(self._exchange, error) from harmless_cause(failure)
 
     def __repr__(self) -> str:
-        return f"<AiohttpResponse {self.status} {'closed' if self._response.closed else 'open'}>"
+        return f"<AiohttpResponse {self.status} {'closed' if self._exchange.over else 'open'}>"
 
 
-def about(body: Body, error: InferenceError) -> InferenceError:
-    """Note on `error` whether the body it is about was sent."""
-    error.sent = body.sent
+def about(exchange: Exchange, error: InferenceError) -> InferenceError:
+    """Note on `error` whether the request it is about was sent."""
+    error.sent = exchange.sent
     return error

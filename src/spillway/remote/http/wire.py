@@ -1,25 +1,20 @@
-"""What the adapter adds to aiohttp below its session: connections that know their past, bodies that know they left."""
+"""What the adapter adds to aiohttp's connections: they know their past, and their pool hands out sound ones only."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from multidict import CIMultiDict, istr
+from multidict import istr
 
 if TYPE_CHECKING:
-    from aiohttp.abc import AbstractStreamWriter
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
 
-_PIECE = 256 * 1024
-_BODY_HEADERS = CIMultiDict({"content-type": "application/json"})
 _END = b"\r\n\r\n"
 _LENGTH = istr("content-length")
 
@@ -45,13 +40,29 @@ class Wire(ResponseHandler):
         self._left: int | None = None
         self._before: StreamReader | None = None
 
-    def begin(self) -> None:
-        """Take it for one more request."""
+    def begin(self, *, no_body: bool) -> None:
+        """Take it for one more request, whose answer has no body whatever its head says."""
         self.exchanges += 1
         self.heard = False
         self._framed = False
         self._left = None
         self._before = self._payload
+        self.set_response_params(skip_payload=no_body, read_until_eof=True, auto_decompress=False)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Have every write go out at once as far as it can, so that an empty buffer means that all is sent."""
+        super().connection_made(transport)
+        # Of TLS the buffer counts as full when it has reached the limit, else when it has passed it.
+        high = 0 if transport.get_extra_info("ssl_object") is None else 1
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=high, low=0)
+
+    async def drained(self) -> None:
+        """Return once all that was written is sent.
+
+        Raises:
+            aiohttp.ClientConnectionError: the connection ended before.
+        """
+        await self._drain_helper()
 
     def data_received(self, data: bytes) -> None:
         """Take what came in; what comes after the end of the answer is dropped and ends the connection's use.
@@ -86,6 +97,11 @@ class Wire(ResponseHandler):
         self._check()
         if self._chunked and not _END.endswith(data[-4:]) and self._over():
             self.force_close()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002 # aiohttp's
+        """Go on reading if that was paused; aiohttp asks for it after every piece that it hands out."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Remember why, which aiohttp tells in words only."""
@@ -126,86 +142,26 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(**options)
         self._factory = cast("Any", functools.partial(Wire, loop=self._loop))
 
-    async def connect(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 # aiohttp's
-    ) -> Connection:
-        """Return a connection for `req`; its body learns which."""
-        body = cast("Body", req.body)
+    async def take(self, request: ClientRequest, timeout: aiohttp.ClientTimeout, *, unused: bool) -> Connection:  # noqa: ASYNC109 # aiohttp's
+        """Return a connection for `request`.
+
+        Args:
+            timeout: of which `connect` counts.
+            unused: it must have served no request yet.
+        """
         held: list[Connection] = []
         try:
             while True:
-                connection = await super().connect(req, traces, timeout)
+                connection = await self.connect(request, [], timeout)
                 wire = cast("Wire", connection.protocol)
                 if not wire.exchanges:
-                    break
+                    return connection
                 if wire.should_close:
                     connection.close()
-                elif body.wire is not None:
+                elif unused:
                     held.append(connection)
                 else:
-                    break
+                    return connection
         finally:
             for spare in held:
                 spare.release()
-        wire.begin()
-        body.wire = wire
-        body.transport = wire.transport
-        return connection
-
-
-class Body(aiohttp.Payload):
-    """The body of one request, all of its tries.
-
-    Attributes:
-        wire: the connection it was last given to.
-        transport: that connection's, which `wire` forgets when it closes.
-        sent: whether it has been handed to the operating system wholly.
-    """
-
-    _autoclose = True
-
-    def __init__(self, value: bytes, on_sent: Callable[[], None] | None) -> None:
-        # The parent builds headers for each instance, which costs more than everything else here.
-        self._value = value
-        self._size = len(value)
-        self._headers = _BODY_HEADERS
-        self._on_sent = on_sent
-        self.wire: Wire | None = None
-        self.transport: asyncio.Transport | None = None
-        self.sent = False
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return it as text."""
-        return cast("bytes", self._value).decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write it all; return, and say so, when the last byte has left this process."""
-        try:
-            await self._write(writer)
-        except BaseException:
-            # What the peer does not take any more would keep the socket open as long as there is some of it left.
-            if self.transport is not None:
-                self.transport.abort()
-            raise
-        if not self.sent:
-            self.sent = True
-            if self._on_sent is not None:
-                self._on_sent()
-
-    async def _write(self, writer: AbstractStreamWriter) -> None:
-        value = self._value
-        if len(value) <= _PIECE:
-            await writer.write(value)
-        else:
-            view = memoryview(value)
-            for start in range(0, len(value), _PIECE):
-                await writer.write(view[start : start + _PIECE])
-        transport = self.transport
-        if transport is not None and transport.get_write_buffer_size():
-            transport.set_write_buffer_limits(high=0)
-            await writer.drain()
-            if not transport.is_closing():
-                transport.set_write_buffer_limits()
