@@ -105,13 +105,6 @@ class Headers(dict[str, str]):
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__({name: Masked(value) for name, value in headers.items()})
 
-    def plus(self, more: Mapping[str, str]) -> Headers:
-        """Return a copy with `more`, whose values are no secrets."""
-        copy: Headers = Headers.__new__(Headers)
-        copy.update(self)
-        copy.update(more)
-        return copy
-
     def __repr__(self) -> str:
         return f"<Headers {', '.join(self)}>"
 
@@ -182,11 +175,11 @@ class WireRunner:
             warnings = self._told(losses) if losses.warnings else ()
             lease = session.snapshot.acquire()
             headers: Mapping[str, str] = lease.prepared
-            if self._attempt_headers is not None:
-                headers = lease.prepared.plus(self._attempt_headers(batch))
+            own = None if self._attempt_headers is None else self._attempt_headers(batch)
             if request.extra_headers:
-                headers = merged_headers(headers, request.extra_headers, wire.kind, kind=Headers)
-            response = await lease.client.send(HttpRequest("POST", url, headers, body, batch.on_sent))
+                headers = merged_headers({**headers, **(own or {})}, request.extra_headers, wire.kind, kind=Headers)
+                own = None
+            response = await lease.client.send(HttpRequest("POST", url, headers, body, batch.on_sent, own))
             received = response.headers
             limits = wire.limits(received)
             if limits is not None:

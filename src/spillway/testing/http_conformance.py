@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar
 
 from spillway.core.clock import sleep
-from spillway.core.errors import NetworkError, ServerError, Timeout
+from spillway.core.errors import BadRequest, NetworkError, ServerError, Timeout
 from spillway.remote.http import HttpClient, HttpRequest
 from spillway.testing.byte_server import ByteServer, Do, Sliced, Step, answer, chunked
 from spillway.testing.http_steps import (
@@ -83,6 +83,18 @@ class HttpClientConformance(ABC):
             same([response.headers.get(n) for n in ("x-request-id", "X-REQUEST-ID", "missing")], ["abc", "abc", None])
             await response.read()
             holds(b"\r\nx-mine: yes\r\n" in bytes(server.conversations[0].received).lower(), "the header was not sent")
+
+    async def test_headers_of_a_request_alone_go_beside_the_shared_ones(self) -> None:
+        """Each request has its own; one that can't be sent is refused before anything is."""
+        shared = {"x-shared": "yes"}
+        async with self._serving([Do.READ, answer()] * 2) as (http, server):
+            for number in ("1", "2"):
+                request = HttpRequest("POST", server.url, shared, b"{}", None, {"x-own": number})
+                await (await http.send(request)).read()
+            received = b"".join(bytes(c.received) for c in server.conversations).lower()
+            same([received.count(line) for line in (b"x-shared: yes", b"x-own: 1", b"x-own: 2")], [2, 1, 1])
+            bad = HttpRequest("POST", server.url, shared, b"{}", None, {"x-own": "a\r\nx-evil: b"})
+            same(type(await error_of(lambda: http.send(bad))), BadRequest)
 
     async def test_redirects_are_answers(self) -> None:
         """Whatever they point to, even nothing."""

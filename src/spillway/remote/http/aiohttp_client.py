@@ -18,7 +18,7 @@ from spillway.core.masked import Masked
 from spillway.core.options import HttpConfig, Timeouts
 from spillway.remote.http.errors import harmless_cause, translate
 from spillway.remote.http.exchange import Exchange
-from spillway.remote.http.head import Head
+from spillway.remote.http.head import Head, lines_of
 from spillway.remote.http.port import HttpRequest
 from spillway.remote.http.response import AiohttpResponse, about
 from spillway.remote.http.wire import Connector
@@ -89,7 +89,10 @@ class AiohttpClient:
     async def send(self, request: HttpRequest) -> AiohttpResponse:
         """Return once the head of the answer is in; see `HttpClient.send`."""
         target = self._targets.get(request.url) or self._target(request.url)
-        exchange = Exchange(request.body, request.on_sent)
+        try:
+            exchange = Exchange(request.body, request.on_sent, lines_of(request.own))
+        except ValueError:
+            raise BadRequest("a request has a header that can't be sent", reason="unsendable") from None
         again = False
         while True:
             try:

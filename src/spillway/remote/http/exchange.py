@@ -41,6 +41,7 @@ class Exchange:
         "_body",
         "_connection",
         "_on_sent",
+        "_own",
         "_writer",
         "content",
         "headers",
@@ -51,8 +52,9 @@ class Exchange:
         "wire",
     )
 
-    def __init__(self, body: bytes, on_sent: Callable[[], None] | None) -> None:
+    def __init__(self, body: bytes, on_sent: Callable[[], None] | None, own: bytes = b"") -> None:
         self._body = body
+        self._own = own
         self._on_sent = on_sent
         self._connection: Connection | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -110,9 +112,9 @@ class Exchange:
         body = self._body
         rest = None
         if len(body) <= _PIECE:
-            transport.write(head.with_body(body))
+            transport.write(head.with_body(body, self._own))
         else:
-            transport.write(head.for_length(len(body)))
+            transport.write(head.for_length(len(body), self._own))
             rest = memoryview(body)
         if rest is None and not transport.get_write_buffer_size():
             self._note_sent()

@@ -85,10 +85,24 @@ class Head:
         """Whether it is the head of a request with these."""
         return self._headers == headers and self.method == method
 
-    def with_body(self, body: bytes) -> bytes:
-        """Return a whole request."""
-        return b"%b\r\nContent-Length: %d\r\n\r\n%b" % (self._start, len(body), body)
+    def with_body(self, body: bytes, own: bytes = b"") -> bytes:
+        """Return a whole request; `own` are header lines of its own, see `lines_of`."""
+        return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (self._start, own, len(body), body)
 
-    def for_length(self, length: int) -> bytes:
+    def for_length(self, length: int, own: bytes = b"") -> bytes:
         """Return the head of a request with so many bytes of body."""
-        return b"%b\r\nContent-Length: %d\r\n\r\n" % (self._start, length)
+        return b"%b%b\r\nContent-Length: %d\r\n\r\n" % (self._start, own, length)
+
+
+def lines_of(headers: Mapping[str, str] | None) -> bytes:
+    """Return headers as lines that go behind the shared ones, each with its line break before it.
+
+    Raises:
+        ValueError: a character that no header may hold.
+    """
+    if not headers:
+        return b""
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    if any(_FORBIDDEN.search(line) for line in lines):
+        raise ValueError("a character that no header may hold")
+    return b"\r\n" + "\r\n".join(lines).encode()

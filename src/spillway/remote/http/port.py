@@ -17,6 +17,7 @@ class HttpRequest(msgspec.Struct):
     Attributes:
         url: absolute, percent-encoded as it goes on the wire.
         headers: each name once; they win over the client's own.
+        own: headers of this request alone, in lower case and not among `headers`, which others share.
         on_sent: called once, when the last byte of the body has been handed to the operating system. A connection that
             turns out stale after that does not make it be called again.
     """
@@ -26,6 +27,7 @@ class HttpRequest(msgspec.Struct):
     headers: Mapping[str, str]
     body: bytes = b""
     on_sent: Callable[[], None] | None = None
+    own: Mapping[str, str] | None = None
 
 
 @runtime_checkable

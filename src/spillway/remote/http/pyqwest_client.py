@@ -115,6 +115,7 @@ class PyqwestClient:
     def _asked(self, request: HttpRequest, body: _Body) -> pyqwest.Request:
         """Return the request as the library wants it; no frame keeps its headers, whose repr would show a key."""
         fields = {**self._own_headers, **{name.lower(): value for name, value in request.headers.items()}}
+        fields.update(request.own or {})
         fields["content-length"] = str(len(request.body))
         try:
             headers = pyqwest.Headers((name, str(value)) for name, value in fields.items())
