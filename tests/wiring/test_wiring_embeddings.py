@@ -131,3 +131,22 @@ async def test_counting_costs_nothing_and_takes_no_tokens():
             assert (metrics.cost_usd, metrics.usage_rows, metrics.succeeded) == (0.0, 0, 1)
             used = cluster.deployment("claude-haiku-4-5").rate_limiter().snapshot()
             assert (used.requests.used, used.tokens.used) == (1, 0)
+
+
+@pytest.mark.parametrize("runtime", ["anthropic", "gemini", "openai"])
+async def test_counting_is_free_at_the_provider_too(runtime):
+    configs = {
+        "anthropic": ("claude-haiku-4-5", spillway.AnthropicConfig, ""),
+        "gemini": ("gemini-2.5-flash", spillway.GeminiConfig, ""),
+        "openai": ("gpt-4o-mini", spillway.OpenAiConfig, "/v1"),
+    }
+    name, config, path = configs[runtime]
+    async with Simulator(SimConfig(seed=1)) as sim:
+        options = config(endpoint=f"{sim.url}{path}", api_key=spillway.Secret("sk-test"))
+        async with spillway.Cluster([spillway.Deployment(name=name, runtime_config=options)]) as cluster:
+            counted = await cluster.count_tokens(name, "Say hello to everybody")
+            assert counted > 0
+            assert sim.stats()["billed_usd"] == 0
+            answer = await cluster.generate(name, "Say hello to everybody")
+            assert answer.usage.input_tokens == counted
+            assert sim.stats()["billed_usd"] == pytest.approx(answer.cost_usd)

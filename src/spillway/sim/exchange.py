@@ -207,6 +207,8 @@ class Exchange:
             prepared = Prepared(ask, getattr(dialect, "compose", compose)(self._config.seed, ask))
         else:
             ask, body = dialect.other(raw, route)
+            if route.action == "count":
+                ask = msgspec.structs.replace(ask, input_tokens=0)  # neither billed nor counted against a limit
             prepared = Prepared(ask, _without_output(ask), body)
         if key:
             if len(self._cache) >= CACHE_SIZE:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from spillway.sim.answers import Answer
 from spillway.sim.ask import Ask, decode_object
 from spillway.sim.wire import openai_errors, openai_other, openai_responses_ask
@@ -62,7 +60,7 @@ class ResponsesDialect(OpenAiDialect):
             return openai_other.embeddings(self.name, raw, route)
         ask = openai_responses_ask.read(decode_object(raw), route, self.name)
         counted = {"object": "response.input_tokens", "input_tokens": ask.input_tokens}
-        return msgspec.structs.replace(ask, input_tokens=0), json_bytes(counted)
+        return ask, json_bytes(counted)
 
 
 class AzureResponsesDialect(ResponsesDialect, AzureDialect):
