@@ -90,7 +90,9 @@ async def test_several_answers_to_one_line(here):
     here.input.write_text(json.dumps({"id": "a", "prompt": "Say 3 words", "n": 2}))
     found = await here.run()
     assert found.code == 0, found
-    assert here.results()["a"]["response"]["body"]["choices"][0]["message"]["content"]
+    choices = here.results()["a"]["response"]["body"]["choices"]
+    assert [choice["index"] for choice in choices] == [0, 1]
+    assert len({choice["message"]["content"] for choice in choices}) == 2
 
 
 async def test_bad_lines_become_error_lines_and_nobody_is_asked(here):
