@@ -22,6 +22,7 @@ from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers.anthropic import errors as anthropic_errors
 from spillway.providers.anthropic.limits import limits_seen as anthropic_limits
+from spillway.providers.counting import decode_count
 from spillway.providers.encoding import Losses
 from spillway.providers.gemini import errors as gemini_errors
 from spillway.providers.litellm import LiteLlmConfig
@@ -231,3 +232,18 @@ def test_litellms_url_headers_and_model():
     assert (
         wire.encode(GenerateRequest(inputs=("x",)), Losses("litellm"), stream=False)[0] == "http://h:4000/v1/embeddings"
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [(b'{"input_tokens": 12}', 12), (b'{"totalTokens": 12.0, "cached": 1}', 12), (b'{"input_tokens": 0}', 0)],
+)
+def test_a_count_is_read_under_every_providers_name(body, expected):
+    assert decode_count(body, lambda _: AssertionError("it is no error")) == expected
+
+
+@pytest.mark.parametrize(("body", "reason"), [(b"{}", "schema"), (b"", "empty"), (b"<html>", "malformed")])
+def test_what_tells_of_no_count_is_an_error(body, reason):
+    with pytest.raises(ServerError) as caught:
+        decode_count(body, lambda _: AssertionError("it is no error"))
+    assert caught.value.reason == reason

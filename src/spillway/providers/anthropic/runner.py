@@ -18,7 +18,8 @@ from spillway.providers.anthropic.body import encode_messages
 from spillway.providers.anthropic.config import ENDPOINT, AnthropicConfig
 from spillway.providers.anthropic.limits import limits_seen
 from spillway.providers.anthropic.stream import MessageStream
-from spillway.providers.anthropic.wire import decode_count, decode_message
+from spillway.providers.anthropic.wire import decode_message
+from spillway.providers.counting import decode_count
 from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider

@@ -16,18 +16,11 @@ from spillway.providers.anthropic.echo import TOOL, BlockOrder
 from spillway.providers.anthropic.rare import citations_of, decoded, told_as_it_came
 from spillway.providers.anthropic.shapes import OF_MESSAGE, Content, Message, arguments_of, call_of
 from spillway.providers.anthropic.usage import FINISHES, about_end, add_usage, inclusive
-from spillway.providers.reading import ABSENT, UNREADABLE, Count, count, is_set, unreadable
+from spillway.providers.reading import UNREADABLE, is_set, unreadable
 
 Refuse = Callable[[bytes], InferenceError]
 """Makes an error of a body or an event of type `error`."""
 
-
-class _Counted(msgspec.Struct, gc=False):
-    input_tokens: Count = None
-    error: msgspec.Raw = ABSENT
-
-
-_counted = msgspec.json.Decoder(_Counted).decode
 _message = msgspec.json.Decoder(Message).decode
 
 
@@ -97,21 +90,3 @@ def _chunks_of(content: Sequence[Content], body: bytes, order: BlockOrder) -> li
                 chunks.append(TokenChunk(reasoning_delta=block.thinking))
             chunks.append(told_as_it_came(native[at], order))
     return chunks
-
-
-def decode_count(body: bytes, refuse: Refuse) -> int:
-    """Return the input tokens that the provider counted.
-
-    Raises:
-        ServerError: it can't be read, or has no count.
-        InferenceError: it says that it is an error.
-    """
-    try:
-        counted = _counted(body)
-    except UNREADABLE as error:
-        raise unreadable(error, body) from error
-    if is_set(counted.error):
-        raise refuse(body)
-    if counted.input_tokens is None:
-        raise ServerError("the answer has no input_tokens", reason="schema")
-    return count(counted.input_tokens)

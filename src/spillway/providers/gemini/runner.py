@@ -12,6 +12,7 @@ from spillway.core.reply import TokenChunk, Usage
 from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers.answers import Vectors
+from spillway.providers.counting import decode_count
 from spillway.providers.encoding import Losses, encode_body
 from spillway.providers.gemini import errors
 from spillway.providers.gemini.body import counted_body, encode_contents
@@ -19,7 +20,7 @@ from spillway.providers.gemini.config import ENDPOINT, GeminiConfig
 from spillway.providers.gemini.contents import Target
 from spillway.providers.gemini.embeddings import decode_embeddings, encode_embeddings
 from spillway.providers.gemini.token_exchange import TokenExchange
-from spillway.providers.gemini.wire import ResponseStream, decode_count, decode_response
+from spillway.providers.gemini.wire import ResponseStream, decode_response
 from spillway.providers.wire_runner import USER_AGENT, WireRunner
 from spillway.remote.http import build_client, layer
 from spillway.remote.session import CredentialProvider

@@ -17,7 +17,7 @@ from spillway.providers.gemini.calls import OpenCall, arguments_of, is_piece, si
 from spillway.providers.gemini.contents import MADE_ID
 from spillway.providers.gemini.metadata import logprobs, note, url_citations, usage_details
 from spillway.providers.gemini.response import Candidate, FunctionCall, Part, Response, UsageMetadata
-from spillway.providers.reading import ABSENT, UNREADABLE, Count, count, is_set, reread, unreadable
+from spillway.providers.reading import ABSENT, UNREADABLE, is_set, reread, unreadable
 from spillway.remote.sse import RawEvent
 
 _FINISHES = {
@@ -46,12 +46,6 @@ Refuse = Callable[[bytes], InferenceError]
 _READ_ANYWAY = frozenset({"text", "thought", "thoughtSignature"})
 
 
-class _Counted(msgspec.Struct, gc=False, rename="camel"):
-    total_tokens: Count = None
-    error: msgspec.Raw = ABSENT
-
-
-_counted = msgspec.json.Decoder(_Counted).decode
 _response = msgspec.json.Decoder(Response).decode
 _responses = msgspec.json.Decoder(list[Response]).decode
 
@@ -83,24 +77,6 @@ def decode_response(body: bytes, refuse: Refuse) -> tuple[list[TokenChunk], str]
     else:
         chunks += last
     return chunks, stream.answer_id
-
-
-def decode_count(body: bytes, refuse: Refuse) -> int:
-    """Return the tokens that `:countTokens` counted.
-
-    Raises:
-        ServerError: it can't be read, or tells of no count.
-        InferenceError: it says that it is an error.
-    """
-    try:
-        counted = _counted(body)
-    except UNREADABLE as error:
-        raise unreadable(error, body) from error
-    if is_set(counted.error):
-        raise refuse(body)
-    if counted.total_tokens is None:
-        raise ServerError("the answer has no totalTokens", reason="schema")
-    return count(counted.total_tokens)
 
 
 class _State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from spillway.core.errors import InferenceError, ServerError
+from spillway.core.errors import InferenceError
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import Deployment
 from spillway.core.ports import ExecuteBatch
@@ -14,12 +14,12 @@ from spillway.core.request import GenerateRequest
 from spillway.core.secrets import Secret
 from spillway.providers import openai_chat
 from spillway.providers.answers import StreamWire, Vectors
+from spillway.providers.counting import decode_count
 from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.openai import errors, responses
 from spillway.providers.openai.config import OpenAiConfig
 from spillway.providers.openai.places import places
 from spillway.providers.openai_limits import limits_seen
-from spillway.providers.reading import decode_object
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
 
@@ -103,13 +103,7 @@ class OpenAiWire:
 
     def decode_count(self, body: bytes) -> int:
         """Return the tokens that a `response.input_tokens` tells."""
-        said = decode_object(body)
-        if said.get("error"):
-            raise self._refuse(body)
-        counted = said.get("input_tokens")
-        if not isinstance(counted, int) or isinstance(counted, bool):
-            raise ServerError("the answer tells no input_tokens", reason="schema")
-        return counted
+        return decode_count(body, self._refuse)
 
     def open_stream(self) -> StreamWire:
         """Return the state of a new stream."""
