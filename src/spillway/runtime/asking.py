@@ -137,6 +137,23 @@ class Asking:
             result = result.whole()
         return result
 
+    async def open(
+        self, name: str, request: GenerateRequest, *, tenant: str = "", gate: SpendGate | None = None
+    ) -> LiveStream:
+        """Return the answer to a request that is already built as a stream that has reached its commit point.
+
+        Before that retry and fallback are invisible; what is raised here was answered by nobody.
+
+        Raises:
+            InferenceError: as in `generate`.
+        """
+        if not self._room.started:
+            await self._room.start()
+        route = self._room.routes().route(name)
+        call = call_of(request, route, tenant, stream=True)
+        call.gate = gate
+        return cast("LiveStream", await answer(call, route))
+
     async def embed(
         self,
         name: str,

@@ -126,6 +126,11 @@ class Cluster(Asking):
         """Return the names of all deployments."""
         return [d.name for d in self._deployments]
 
+    def names(self) -> list[str]:
+        """Return every name that can be asked for: deployments, then groups."""
+        groups = dict.fromkeys(d.group for d in self._deployments if d.group)
+        return list(dict.fromkeys([*self.deployments(), *groups]))
+
     def metrics(self) -> ClusterMetrics:
         """Return the counters of all deployments."""
         router = self._room.router

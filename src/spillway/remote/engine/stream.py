@@ -78,6 +78,16 @@ class LiveStream:
         call.watch.guard(call.deadline, "deadline")
 
     @property
+    def deployment(self) -> str:
+        """Who answers."""
+        return self._engine.name
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were sent."""
+        return self._call.attempts
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop it must be ended on."""
         return self._engine.loop
