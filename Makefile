@@ -38,8 +38,8 @@ api: $(VENV)/.dev
 	$(BIN)/python tests/house/surface.py
 
 lock: $(VENV)/.dev
-	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop pyproject.toml -o requirements/run.lock
-	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra http2 --extra vertex pyproject.toml requirements/dev.in -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra gateway pyproject.toml -o requirements/run.lock
+	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra http2 --extra vertex --extra gateway --extra otel pyproject.toml requirements/dev.in -o requirements/dev.lock
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 requirements/judges.in -o requirements/judges.lock
 
 clean:

@@ -17,6 +17,20 @@ Prompt = str | Sequence[Message]
 """A user's text, or whole messages."""
 
 
+class NativeBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as its caller wrote it, in the words of one provider's API.
+
+    Attributes:
+        wire: whose words: `openai_chat`, `openai_responses` or `anthropic`.
+        body: the JSON object.
+        headers: the caller's headers that are that provider's to read, names in lower case.
+    """
+
+    wire: str
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = {}
+
+
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request for a model's answer; field names are the keywords of `Cluster.generate`.
 
@@ -30,6 +44,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
         inputs: texts to embed, or lists of token numbers; set, it makes this a request for embeddings.
         dimensions: how long the vectors are to be; None: as the model makes them.
         counts: ask only how many input tokens it has; no answer is generated and nothing is billed.
+        native: the same request in the words of one API; a deployment that speaks it is sent these, and its answer
+            keeps the bytes that came.
         idempotency_id: the same over all attempts of one request, another for each request.
     """
 
@@ -52,6 +68,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     inputs: Sequence[str | Sequence[int]] | None = None
     dimensions: int | None = None
     counts: bool = False
+    native: NativeBody | None = None
     idempotency_id: str = ""
 
 

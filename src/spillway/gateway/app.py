@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from spillway.core.clock import loop_clock, new_id
 from spillway.core.errors import InferenceError
-from spillway.core.secrets import Secret
 from spillway.gateway.callers import Caller, Callers
-from spillway.gateway.doors.chat import chat
-from spillway.gateway.doors.embeddings import embeddings
+from spillway.gateway.doors import door_of
 from spillway.gateway.exchange import CallerGone, Exchange, Receive, Scope, Send, TooLarge
+from spillway.gateway.operator import Operator
 from spillway.gateway.refusals import Refusal, refusal_of
-from spillway.runtime.project import GatewayKey
+from spillway.gateway.visit import Note
 
 if TYPE_CHECKING:
     from spillway.core.secrets import Secret
+    from spillway.gateway.served import Listener
     from spillway.runtime.cluster import Cluster
+    from spillway.runtime.project import GatewayKey
 
 _logger = logging.getLogger("spillway.gateway")
 _ANTHROPIC = "/v1/messages"
-
-Door = Callable[["Cluster", Caller, Exchange], Awaitable[None]]
-
-_DOORS: dict[str, Door] = {"/v1/chat/completions": chat, "/v1/embeddings": embeddings}
-_NOBODY = GatewayKey(name="open", key=Secret("-"), max_priority="critical")
 
 
 class Gateway:
@@ -36,23 +32,50 @@ class Gateway:
     Args:
         cluster: answers.
         keys: gateway keys and their secrets; none: open to everybody who reaches it.
+        admin_key: opens the operator's doors; None: they are open to loopback only.
+        listeners: told of every request after its end.
+
+    Attributes:
+        draining: whether it is about to stop; it is not ready then, and still answers.
+        in_flight: requests that have begun and not ended.
     """
 
-    def __init__(self, cluster: Cluster, keys: Iterable[tuple[GatewayKey, Secret]] = ()) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        keys: Iterable[tuple[GatewayKey, Secret]] = (),
+        *,
+        admin_key: Secret | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
         self.cluster = cluster
+        self.listeners = list(listeners)
+        self.operator = Operator(admin_key)
+        self.draining = False
+        self.in_flight = 0
         self._keys = tuple(keys)
         self._callers: Callers | None = None
-        self._nobody: Caller | None = None
-        self.draining = False
+
+    @property
+    def callers(self) -> Callers:
+        """Who may ask; made on the loop that serves."""
+        if self._callers is None:
+            self._callers = Callers(self._keys, loop_clock())
+        return self._callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif scope["type"] == "http":
+        if scope["type"] == "http":
             await self._serve(Exchange(scope, receive, send, _request_id(scope)))
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
         else:
             raise TypeError(f"no {scope['type']} here")
+
+    def ready(self) -> bool:
+        """Return whether some deployment can serve and it is not about to stop."""
+        cluster = self.cluster
+        return not self.draining and any(cluster.deployment(name).healthy() for name in cluster.deployments())
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -66,70 +89,63 @@ class Gateway:
                 return
 
     async def _serve(self, exchange: Exchange) -> None:
+        self.in_flight += 1
+        note = Note(exchange)
         try:
-            await self._route(exchange)
+            await self._route(exchange, note)
         except CallerGone:
-            return
-        except asyncio.CancelledError:
-            raise
+            note.left()
         except TooLarge:
-            await self._refuse(exchange, Refusal(status=413, code="bad_request", message="the body is too large"))
+            refusal = Refusal(status=413, code="bad_request", message="the body is too large")
+            await self._refuse(exchange, note, refusal)
         except InferenceError as error:
-            await self._refuse(exchange, refusal_of(error))
+            await self._refuse(exchange, note, refusal_of(error))
+        except asyncio.CancelledError:
+            note.left()
+            raise
         except Exception:
             _logger.exception("request %s failed", exchange.request_id)
-            await self._refuse(exchange, Refusal(status=500, code="server_error", message="the gateway failed"))
+            refusal = Refusal(status=500, code="server_error", message="the gateway failed")
+            await self._refuse(exchange, note, refusal)
+        finally:
+            self.in_flight -= 1
+            self._tell(note)
 
-    async def _route(self, exchange: Exchange) -> None:
+    async def _route(self, exchange: Exchange, note: Note) -> None:
         path = exchange.path
-        door = _DOORS.get(path)
+        door = door_of(path)
         if door is not None:
-            if exchange.method != "POST":
-                await self._no_method(exchange, "POST")
+            note.door = door.name
+            caller = None
+            if door.access == "caller":
+                caller = self._identify(exchange, note)
+            elif door.access == "operator":
+                self.operator.check(exchange)
+            if exchange.method not in door.methods:
+                await self._no_method(exchange, note, door.methods[0])
                 return
-            await door(self.cluster, self._identify(exchange), exchange)
-        elif path == "/healthz":
-            await exchange.answer_json(200, {"status": "ok"})
-        elif path == "/readyz":
-            ready = self._ready()
-            await exchange.answer_json(200 if ready else 503, {"status": "ready" if ready else "not ready"})
-        elif path == "/v1/models":
-            if exchange.method not in {"GET", "HEAD"}:
-                await self._no_method(exchange, "GET")
-                return
-            await self._models(exchange, self._identify(exchange))
+            await door.serve(self, caller, exchange, note)
         else:
-            self._identify(exchange)
-            await self._refuse(exchange, Refusal(status=404, code="not_found", message=f"no route {path[:200]!r}"))
+            self._identify(exchange, note)
+            refusal = Refusal(status=404, code="not_found", message=f"no route {path[:200]!r}")
+            await self._refuse(exchange, note, refusal)
 
-    def _ready(self) -> bool:
-        cluster = self.cluster
-        return not self.draining and any(cluster.deployment(name).healthy() for name in cluster.deployments())
+    def _identify(self, exchange: Exchange, note: Note) -> Caller:
+        caller = self.callers.identify(exchange.headers, exchange.repeated)
+        note.caller = caller.name
+        return caller
 
-    async def _models(self, exchange: Exchange, caller: Caller) -> None:
-        rows = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "spillway"}
-            for name in self.cluster.names()
-            if caller.may_ask(name)
-        ]
-        await exchange.answer_json(200, {"object": "list", "data": rows})
-
-    def _identify(self, exchange: Exchange) -> Caller:
-        if self._callers is None or self._nobody is None:
-            clock = loop_clock()
-            self._callers, self._nobody = Callers(self._keys, clock), Caller(_NOBODY, clock)
-        return self._callers.identify(exchange.headers, exchange.repeated, self._nobody)
-
-    async def _no_method(self, exchange: Exchange, allowed: str) -> None:
+    async def _no_method(self, exchange: Exchange, note: Note, allowed: str) -> None:
         refusal = Refusal(
             status=405,
             code="bad_request",
             message=f"{exchange.method} is not for {exchange.path}",
             headers={"allow": allowed},
         )
-        await self._refuse(exchange, refusal)
+        await self._refuse(exchange, note, refusal)
 
-    async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
+    async def _refuse(self, exchange: Exchange, note: Note, refusal: Refusal) -> None:
+        note.refused(refusal)
         if exchange.begun or exchange.gone:
             return
         body = refusal.anthropic(exchange.request_id) if exchange.path.startswith(_ANTHROPIC) else refusal.openai()
@@ -137,6 +153,16 @@ class Gateway:
             await exchange.answer_json(refusal.status, body, refusal.headers)
         except CallerGone:
             return
+
+    def _tell(self, note: Note) -> None:
+        if not self.listeners:
+            return
+        record = note.served()
+        for listener in self.listeners:
+            try:
+                listener.on_served(record)
+            except Exception:
+                _logger.exception("a listener failed")
 
 
 def _request_id(scope: Scope) -> str:

@@ -15,15 +15,18 @@ from spillway.core.priority import Priority
 from spillway.core.secrets import Secret
 from spillway.remote.cost import CostLedger
 from spillway.remote.rate_limit import Permit, RateLimiterActor
+from spillway.runtime.project import GatewayKey
 
 if TYPE_CHECKING:
     from spillway.core.clock import Clock
     from spillway.core.reply import Usage
     from spillway.remote.cost import Reservation
-    from spillway.runtime.project import GatewayKey
 
 LONGEST_KEY = 512
 """Characters of a key; a longer one is refused unread."""
+
+_NOBODY = GatewayKey(name="open", key=Secret("-"), max_priority="critical")
+"""Who asks where no key is asked for."""
 
 
 class Caller:
@@ -141,21 +144,21 @@ class Callers:
         self._by_digest: dict[bytes, Caller] = {
             _digest(secret.reveal()): Caller(settings, clock) for settings, secret in keys
         }
-        self._open = not self._by_digest
+        self._nobody = None if self._by_digest else Caller(_NOBODY, clock)
 
     @property
     def every(self) -> list[Caller]:
         """All callers with a key."""
         return list(self._by_digest.values())
 
-    def identify(self, headers: Mapping[str, str], repeated: Iterable[str], nobody: Caller) -> Caller:
+    def identify(self, headers: Mapping[str, str], repeated: Iterable[str]) -> Caller:
         """Return who shows which key, in `Authorization: Bearer` or `x-api-key`.
 
         Raises:
             InvalidApiKey: none, more than one, or one that is not known.
         """
-        if self._open:
-            return nobody
+        if self._nobody is not None:
+            return self._nobody
         if {"authorization", "x-api-key"} & set(repeated):
             raise InvalidApiKey("more than one key was shown")
         key = headers.get("x-api-key", "")
@@ -188,11 +191,10 @@ def settle(permit: Permit, usage: Usage | None, *, sent: bool) -> None:
     permit.release()
 
 
-def of_key(error: InferenceError) -> InferenceError:
-    """Return `error`, saying that it is the key's where it is."""
+def of_key(error: InferenceError) -> None:
+    """Write on `error` that it is the key's where it is."""
     if isinstance(error, BudgetExceeded) and error.deployment is None:
         error.limited_by = "key"
-    return error
 
 
 def _digest(key: str) -> bytes:

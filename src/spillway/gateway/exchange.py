@@ -47,6 +47,7 @@ class Exchange:
         path: percent-decoded.
         headers: names in lower case; of a name that came more than once, the first.
         request_id: the caller's `x-request-id`, or ours.
+        status: of the answer, 0 before its head is out.
         begun: whether the head of the answer is out; after that no other answer is possible.
     """
 
@@ -64,6 +65,7 @@ class Exchange:
         "query",
         "repeated",
         "request_id",
+        "status",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
@@ -83,6 +85,7 @@ class Exchange:
         self.headers: Mapping[str, str] = headers
         self.request_id = request_id
         self.begun = False
+        self.status = 0
         self.gone = False
         self.extra_headers: dict[str, str] = {}
         self._receive = receive
@@ -169,6 +172,7 @@ class Exchange:
 
     async def _begin(self, status: int, headers: Mapping[str, str], kind: bytes) -> None:
         self.begun = True
+        self.status = status
         rows = [(b"content-type", kind), (b"x-request-id", self.request_id.encode("latin-1", "replace"))]
         for name, value in {**self.extra_headers, **headers}.items():
             rows.append((name.encode("latin-1"), value.encode("latin-1", "replace")))

@@ -5,25 +5,97 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
-from spillway.core.errors import BadRequest, ModelNotFound
+from spillway.core.clock import loop_clock
+from spillway.core.errors import BadRequest, InferenceError, ModelNotFound
 from spillway.gateway.asked import read_wishes
 from spillway.gateway.callers import KeyGate, of_key, settle
 from spillway.gateway.exchange import CallerGone
+from spillway.gateway.served import Served
 from spillway.remote.cost import input_bound, pico_to_usd
 
 if TYPE_CHECKING:
-    from spillway.core.reply import Embeddings, Tokens, Usage
+    from spillway.core.reply import Embeddings, TokenChunk, Tokens, Usage
     from spillway.core.request import GenerateRequest
+    from spillway.gateway.app import Gateway
     from spillway.gateway.callers import Caller
     from spillway.gateway.exchange import Exchange
+    from spillway.gateway.refusals import Refusal
     from spillway.remote.engine import LiveStream
-    from spillway.runtime.cluster import Cluster
+    from spillway.runtime.errand import Errand
 
 T = TypeVar("T")
+
+CLIENT_LEFT = 499
+"""The status of a request whose caller left before any was sent."""
+
+
+class Note:
+    """What is known of a request so far, for its record."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._clock = loop_clock()
+        self.started = self._clock()
+        self.door = ""
+        self.caller = ""
+        self.model = ""
+        self.deployment = ""
+        self.errand_id = ""
+        self.outcome = "ok"
+        self.limited_by: str | None = None
+        self.stream = False
+        self.errand: Errand | None = None
+        self.first_content_at: float | None = None
+        self.usage: Usage | None = None
+        self.cost_pico: int | None = 0
+
+    def first_content(self) -> None:
+        """Take note that the first content goes out now."""
+        self.first_content_at = self._clock()
+
+    def left(self) -> None:
+        """Take note that the caller has left."""
+        self.outcome = "cancelled"
+
+    def refused(self, refusal: Refusal) -> None:
+        """Take note of an error that the caller is told."""
+        self.outcome = refusal.code
+        self.limited_by = refusal.headers.get("x-spillway-limited-by")
+
+    def served(self) -> Served:
+        """Return the record of the request, which has ended."""
+        now = self._clock()
+        elapsed = now - self.started
+        errand = self.errand
+        queued, upstream = (0.0, 0.0) if errand is None else (errand.queued_s, errand.upstream_s)
+        first = self.first_content_at
+        return Served(
+            at=now,
+            request_id=self._exchange.request_id,
+            errand_id=self.errand_id,
+            door=self.door,
+            caller=self.caller,
+            model=self.model,
+            deployment=self.deployment,
+            status=self._exchange.status or CLIENT_LEFT,
+            outcome=self.outcome,
+            limited_by=self.limited_by,
+            stream=self.stream,
+            attempts=0 if errand is None else errand.attempts,
+            retries=0 if errand is None else errand.retries,
+            fell_back=errand is not None and errand.fell_back,
+            elapsed_s=elapsed,
+            first_content_s=None if first is None else first - self.started,
+            queued_s=queued,
+            upstream_s=upstream,
+            overhead_s=max(0.0, elapsed - queued - upstream),
+            usage=self.usage,
+            cost_pico=self.cost_pico,
+        )
 
 
 class Visit:
@@ -35,16 +107,21 @@ class Visit:
     """
 
     def __init__(
-        self, cluster: Cluster, caller: Caller, exchange: Exchange, model: str, request: GenerateRequest
+        self,
+        gateway: Gateway,
+        caller: Caller,
+        exchange: Exchange,
+        note: Note,
+        model: str,
+        request: GenerateRequest,
     ) -> None:
         self.model = model
         self.request = request
-        self._cluster = cluster
+        self.note = note
+        self._cluster = gateway.cluster
         self._caller = caller
         self._exchange = exchange
         self._gate = KeyGate(caller.ledger)
-        self._usage: Usage | None = None
-        self._asked = False
 
     async def whole(self) -> Tokens | Embeddings:
         """Return the whole answer; a caller who leaves cancels it.
@@ -53,25 +130,28 @@ class Visit:
             InferenceError: nobody could answer.
             CallerGone: the caller has left.
         """
-        self._asked = True
-        work = self._cluster.submit(self.model, self.request, tenant=self._caller.name, gate=self._gate)
-        answer = await self._unless_gone(work)
-        self._usage = answer.usage
+        answer = cast("Tokens | Embeddings", await self._run(stream=False))
+        self._took(answer.usage)
+        self.note.deployment = answer.deployment
+        if answer.cost_usd is None:
+            self.note.cost_pico = None
         return answer
 
     @asynccontextmanager
     async def stream(self) -> AsyncIterator[LiveStream]:
         """Open the answer as a stream at its commit point; leaving closes it."""
-        self._asked = True
-        work = self._cluster.open(self.model, self.request, tenant=self._caller.name, gate=self._gate)
-        live = await self._unless_gone(work)
+        self.note.stream = True
+        live = cast("LiveStream", await self._run(stream=True))
+        self.note.deployment = live.deployment
         try:
             yield live
         finally:
-            self._usage = live.so_far().usage
             await live.aclose()
+            self._took(live.so_far().usage)
+            if live.tokens is not None and live.tokens.cost_usd is None:
+                self.note.cost_pico = None
 
-    async def next_of(self, live: LiveStream) -> list | None:
+    async def next_of(self, live: LiveStream) -> list[TokenChunk] | None:
         """Return the next chunks of a stream, None at its end; a caller who leaves ends it."""
         return await self._unless_gone(live.next_chunks())
 
@@ -81,6 +161,18 @@ class Visit:
         if answer.cost_usd is not None:
             told["x-spillway-cost-usd"] = f"{pico_to_usd(self._gate.spent_pico):.12f}".rstrip("0").rstrip(".")
         return told
+
+    async def _run(self, *, stream: bool) -> object:
+        note = self.note
+        note.errand = errand = await self._cluster.errand(
+            self.model, self.request, stream=stream, tenant=self._caller.name, gate=self._gate
+        )
+        note.errand_id = self.request.idempotency_id
+        return await self._unless_gone(errand.run())
+
+    def _took(self, usage: Usage | None) -> None:
+        self.note.usage = usage
+        self.note.cost_pico = self._gate.spent_pico
 
     async def _unless_gone(self, work: Awaitable[T]) -> T:
         """Return what `work` comes to, unless the caller leaves first: then it is cancelled."""
@@ -101,7 +193,12 @@ class Visit:
 
 @asynccontextmanager
 async def admitted(
-    cluster: Cluster, caller: Caller, exchange: Exchange, model: str | None, request: GenerateRequest
+    gateway: Gateway,
+    caller: Caller,
+    exchange: Exchange,
+    note: Note,
+    model: str | None,
+    request: GenerateRequest,
 ) -> AsyncIterator[Visit]:
     """Let a request in: model, wishes, the key's limits and cap; and settle what it came to.
 
@@ -126,10 +223,13 @@ async def admitted(
         max_cost_usd=wishes.max_cost_usd,
     )
     permit = caller.admit(input_bound(request) + (request.max_tokens or 0))
-    visit = Visit(cluster, caller, exchange, model, request)
+    visit = Visit(gateway, caller, exchange, note, model, request)
     try:
         yield visit
-    except Exception as error:
-        raise of_key(error) from error.__cause__  # type: ignore[arg-type] # what is not ours passes as it is
+    except InferenceError as error:
+        of_key(error)
+        raise
     finally:
-        settle(permit, visit._usage, sent=visit._asked)  # noqa: SLF001 # its own module
+        settle(permit, note.usage, sent=note.errand is not None and note.errand.attempts > 0)
+        if note.errand is not None:
+            note.model = model

@@ -15,6 +15,7 @@ from spillway.remote.engine import Call, SpendGate
 from spillway.remote.worker import LiveStream, answer
 from spillway.runtime.calling import call_of
 from spillway.runtime.embedding import embed
+from spillway.runtime.errand import Errand
 from spillway.runtime.mapping import Mapper
 from spillway.runtime.routing import RouteTarget
 from spillway.runtime.stream import TokenStream
@@ -137,22 +138,27 @@ class Asking:
             result = result.whole()
         return result
 
-    async def open(
-        self, name: str, request: GenerateRequest, *, tenant: str = "", gate: SpendGate | None = None
-    ) -> LiveStream:
-        """Return the answer to a request that is already built as a stream that has reached its commit point.
-
-        Before that retry and fallback are invisible; what is raised here was answered by nobody.
+    async def errand(
+        self,
+        name: str,
+        request: GenerateRequest,
+        *,
+        stream: bool,
+        tenant: str = "",
+        gate: SpendGate | None = None,
+    ) -> Errand:
+        """Return a request that is already built as an errand to be run, and to be looked at while and after it runs.
 
         Raises:
-            InferenceError: as in `generate`.
+            ModelNotFound: there is no deployment or group `name`.
+            BadRequest: a keyword of the request is wrong.
         """
         if not self._room.started:
             await self._room.start()
         route = self._room.routes().route(name)
-        call = call_of(request, route, tenant, stream=True)
+        call = call_of(request, route, tenant, stream=stream)
         call.gate = gate
-        return cast("LiveStream", await answer(call, route))
+        return Errand(call, route)
 
     async def embed(
         self,

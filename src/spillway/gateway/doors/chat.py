@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,19 +16,19 @@ from spillway.gateway.visit import admitted
 
 if TYPE_CHECKING:
     from spillway.core.reply import Usage
+    from spillway.gateway.app import Gateway
     from spillway.gateway.callers import Caller
     from spillway.gateway.exchange import Exchange
-    from spillway.gateway.visit import Visit
-    from spillway.runtime.cluster import Cluster
+    from spillway.gateway.visit import Note, Visit
 
 _encode = msgspec.json.Encoder().encode
 _DONE = b"data: [DONE]\n\n"
 
 
-async def chat(cluster: Cluster, caller: Caller, exchange: Exchange) -> None:
+async def chat(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer a chat completion, whole or streamed."""
     asked = read_chat(await exchange.json_object(), idempotency_id=new_id())
-    async with admitted(cluster, caller, exchange, asked.model, asked.request) as visit:
+    async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         if asked.stream:
             await _stream(visit, exchange, include_usage=asked.include_usage)
         else:
@@ -41,7 +41,11 @@ async def chat(cluster: Cluster, caller: Caller, exchange: Exchange) -> None:
 
 async def _stream(visit: Visit, exchange: Exchange, *, include_usage: bool) -> None:
     """Relay a stream from its commit point on; one that breaks then ends in an error event."""
-    about = {"model": visit.model, "completion_id": f"chatcmpl-{new_id()}", "created": int(wall_now().timestamp())}
+    about: dict[str, Any] = {
+        "model": visit.model,
+        "completion_id": f"chatcmpl-{new_id()}",
+        "created": int(wall_now().timestamp()),
+    }
     async with visit.stream() as live:
         await exchange.begin_events(
             {"x-spillway-deployment": live.deployment, "x-spillway-attempts": str(live.attempts)}
@@ -63,9 +67,13 @@ async def _stream(visit: Visit, exchange: Exchange, *, include_usage: bool) -> N
                         frame["choices"][0]["delta"] = {"role": "assistant", **frame["choices"][0]["delta"]}
                     frames.append(b"data: " + _encode(frame) + b"\n\n")
                 if frames:
+                    if visit.note.first_content_at is None:
+                        visit.note.first_content()
                     await exchange.write(b"".join(frames))
         except InferenceError as error:
-            await exchange.write(b"data: " + _encode(refusal_of(error).openai()) + b"\n\n")
+            refusal = refusal_of(error)
+            visit.note.refused(refusal)
+            await exchange.write(b"data: " + _encode(refusal.openai()) + b"\n\n")
             await exchange.end()
             return
         last = b""

@@ -14,19 +14,20 @@ from spillway.core.reply import Embeddings
 from spillway.gateway.visit import admitted
 
 if TYPE_CHECKING:
+    from spillway.gateway.app import Gateway
     from spillway.gateway.callers import Caller
     from spillway.gateway.exchange import Exchange
-    from spillway.runtime.cluster import Cluster
+    from spillway.gateway.visit import Note
 
 
-async def embeddings(cluster: Cluster, caller: Caller, exchange: Exchange) -> None:
+async def embeddings(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer an embeddings request, as numbers or packed in base64 as little-endian float32."""
     body = await exchange.json_object()
     form = body.get("encoding_format", "float")
     if form not in {"float", "base64"}:
         raise BadRequest("encoding_format must be float or base64", param="encoding_format")
     asked = read_embeddings(body, idempotency_id=new_id())
-    async with admitted(cluster, caller, exchange, asked.model, asked.request) as visit:
+    async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         answer = await visit.whole()
         if isinstance(answer, Embeddings):
             shown = embeddings_list(answer, model=visit.model)

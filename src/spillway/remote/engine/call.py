@@ -75,6 +75,7 @@ class Call:
     Attributes:
         deadline: the loop's seconds by which everything must be over.
         attempts: attempts that were sent, over all deployments.
+        upstream_s: seconds spent in attempts that have ended.
         retries: of these, repetitions that the retry engine granted.
         history: `(deployment, code, elapsed_s)` of each failed attempt.
         last_error: the error of the newest failed attempt.
@@ -112,6 +113,7 @@ class Call:
         "stream",
         "tenant",
         "tried",
+        "upstream_s",
         "waiter",
         "watch",
     )
@@ -147,6 +149,7 @@ class Call:
         self.attempts = 0
         self.retries = 0
         self.queued_s = 0.0
+        self.upstream_s = 0.0
         self.history: list[tuple[str, str, float]] = []
         self.last_error: InferenceError | None = None
         self.kept: KeptMoney | None = None

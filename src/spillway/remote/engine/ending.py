@@ -113,6 +113,8 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
             attempts=call.attempts,
             retries=call.retries,
             fell_back=fell_back,
+            request_id=call.request.idempotency_id,
+            tenant=call.tenant,
         )
         for observer in engine.observers:
             tell(observer.on_request, record)

@@ -57,6 +57,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         at: when it ended, in the loop's seconds.
+        request_id: ours, the same in every attempt of one request and in its `RequestRecord`.
         outcome: `ok`, `cancelled`, or the code of its error.
         first_content_s: seconds from its start to its first content, None without any.
         estimated: whether the cost rests on an estimate.
@@ -72,6 +73,8 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     cost_pico: int | None = 0
     estimated: bool = False
     stream: bool = False
+    request_id: str = ""
+    tenant: str = ""
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +94,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     retries: int
     fell_back: bool
+    request_id: str = ""
+    tenant: str = ""
 
 
 class Observer(Protocol):

@@ -55,6 +55,7 @@ def settle_success(
     if not counts:
         metrics.count_usage(usage, cost or 0)
     metrics.latency.record(now - started)
+    call.upstream_s += now - started
     metrics.first_content.record(first_content_at - started)
     if engine.observers:
         _tell(engine, call, now, "ok", started, first_content_at, usage, cost, estimated=estimated)
@@ -88,6 +89,7 @@ def settle_failure(
         call.kept = KeptMoney(gates, grant.reservation, grant.hold, grant.reserved_pico)
     metrics = engine.metrics
     metrics.attempts += 1
+    call.upstream_s += now - started
     if usage is not None:
         metrics.count_usage(usage, cost)
     outcome = "cancelled" if error is None else error.code
@@ -167,6 +169,8 @@ def _tell(
         cost_pico=cost,
         estimated=estimated,
         stream=call.stream,
+        request_id=call.request.idempotency_id,
+        tenant=call.tenant,
     )
     for observer in engine.observers:
         tell(observer.on_attempt, record)

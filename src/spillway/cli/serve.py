@@ -1,0 +1,30 @@
+"""`spillway serve`: the gateway as a process."""
+
+from __future__ import annotations
+
+import click
+
+from spillway.cli.output import say
+from spillway.core.errors import ConfigError
+from spillway.runtime.config import load, require_config
+
+EPILOG = """\b
+Examples:
+  spillway serve
+  spillway serve -c production.toml --bind 0.0.0.0:8080"""
+
+
+@click.command(epilog=EPILOG)
+@click.option("-c", "--config", metavar="FILE", help="Default: ./spillway.toml, then $SPILLWAY_CONFIG.")
+@click.option("--bind", metavar="HOST:PORT", help="Default: [gateway] bind.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+def command(config: str | None, bind: str | None, workers: int) -> None:
+    """Run the gateway: any SDK in, any provider out."""
+    project = load(require_config(config))
+    try:
+        from spillway.gateway.serving import serve
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"spillway serve needs the extra gateway: pip install 'spillway[gateway]' ({error})"
+        ) from None
+    serve(project, bind=bind or project.gateway.bind, workers=workers, say=say)
