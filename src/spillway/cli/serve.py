@@ -25,6 +25,6 @@ def command(config: str | None, bind: str | None, workers: int) -> None:
         from spillway.gateway.serving import serve
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"spillway serve needs the extra gateway: pip install 'spillway[gateway]' ({error})"
+            f"{error.name} is missing; the extra gateway brings it: pip install 'spillway[gateway]'"
         ) from None
     serve(project, bind=bind or project.gateway.bind, workers=workers, say=say)

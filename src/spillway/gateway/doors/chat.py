@@ -41,11 +41,8 @@ async def chat(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note)
 
 async def _stream(visit: Visit, exchange: Exchange, *, include_usage: bool) -> None:
     """Relay a stream from its commit point on; one that breaks then ends in an error event."""
-    about: dict[str, Any] = {
-        "model": visit.model,
-        "completion_id": f"chatcmpl-{new_id()}",
-        "created": int(wall_now().timestamp()),
-    }
+    created = int(wall_now().timestamp())
+    about: dict[str, Any] = {"model": visit.model, "completion_id": f"chatcmpl-{new_id()}", "created": created}
     async with visit.stream() as live:
         await exchange.begin_events(
             {"x-spillway-deployment": live.deployment, "x-spillway-attempts": str(live.attempts)}
