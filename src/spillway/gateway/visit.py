@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spillway.gateway.exchange import Exchange
     from spillway.gateway.refusals import Refusal
     from spillway.remote.engine import LiveStream
+    from spillway.runtime.embedding import EmbeddingErrand
     from spillway.runtime.errand import Errand
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Note:
         self.outcome = "ok"
         self.limited_by: str | None = None
         self.stream = False
-        self.errand: Errand | None = None
+        self.errand: Errand | EmbeddingErrand | None = None
         self.first_content_at: float | None = None
         self.usage: Usage | None = None
         self.cost_pico: int | None = 0
