@@ -44,7 +44,7 @@ _OURS = frozenset(
         *_NOT_KEPT,
     }
 )
-_DEFAULTS = {"truncation": "disabled", "top_logprobs": 0, "parallel_tool_calls": True}
+_DEFAULTS = {"truncation": "disabled", "top_logprobs": 0, "parallel_tool_calls": True, "service_tier": "auto"}
 """What further fields say that say nothing: no provider has to know them."""
 
 
