@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spillway.core.chat_shape import tier_of
 from spillway.core.clock import new_id
 from spillway.core.reply import FinishReason, Tokens, ToolCall, Usage
 from spillway.gateway.dialects.responses_sealed import seal
@@ -69,7 +70,7 @@ class Frame:
         Args:
             reason: why it is `incomplete`.
         """
-        tier = (about or {}).get("service_tier")
+        tier = tier_of(about or {})
         return {
             **self._head,
             "status": status,
