@@ -96,7 +96,7 @@ def rows():
         yield case(f"{where}, responses, loop", "loop", asked, api="responses")
     for where in EMBEDDERS:
         yield case(f"{where}, embeddings", "embeddings", {"model": where, "input": ["a word", "another"]})
-        asked = {"model": where, "input": ["a word"], "encoding_format": "float", "dimensions": 256}
+        asked = {"model": where, "input": ["a word"], "encoding_format": "float", "dimensions": 8}
         yield case(f"{where}, embeddings, short", "embeddings", asked)
     yield case("models", "models", {"model": "luna"})
     for where in ("gpt-4o-mini", "lite"):
@@ -189,8 +189,8 @@ def test_an_image_counts(heard, where, door):
 def test_vectors_come(heard, where):
     long, short = heard[f"{where}, embeddings"], heard[f"{where}, embeddings, short"]
     assert long["count"] == 2
-    assert long["lengths"][0] > 256
-    assert short["lengths"] == [256]
+    assert long["lengths"][0] > 8
+    assert short["lengths"] == [8]
 
 
 def test_the_models_are_listed(heard):

@@ -30,7 +30,7 @@ def completion(tokens: Tokens, *, model: str, completion_id: str, created: int) 
         "choices": [_choice(each, index) for index, each in enumerate(said)],
     }
     if tokens.about:
-        body.update(_of_the_answer(tokens.about))
+        body.update(answer_fields(tokens.about))
     if tokens.usage is not None:
         body["usage"] = usage_shape(tokens.usage)
     return body
@@ -52,7 +52,7 @@ def completion_chunk(chunk: TokenChunk, *, model: str, completion_id: str, creat
             choice["logprobs"] = chunk.logprobs
         body["choices"] = [choice]
     if chunk.about:
-        body.update(_of_the_answer(chunk.about))
+        body.update(answer_fields(chunk.about))
     if chunk.usage is not None:
         body["usage"] = usage_shape(chunk.usage)
     return body
@@ -100,7 +100,8 @@ def tier_of(about: Mapping[str, Any]) -> str | None:
     return (_TIERS[tier] or tier) if isinstance(tier, str) and tier in _TIERS else None
 
 
-def _of_the_answer(about: Mapping[str, Any]) -> dict[str, Any]:
+def answer_fields(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an answer as a whole stands in a completion and in each of its chunks."""
     told = {"service_tier": tier_of(about), "system_fingerprint": about.get("system_fingerprint")}
     return {name: value for name, value in told.items() if value is not None}
 

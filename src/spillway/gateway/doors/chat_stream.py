@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from spillway.core.chat_shape import completion_chunk, usage_shape
+from spillway.core.chat_shape import answer_fields, completion_chunk, usage_shape
 
 if TYPE_CHECKING:
     from spillway.core.reply import TokenChunk, Usage
@@ -73,7 +73,8 @@ class Script:
         self._about: dict[str, Any] = {"model": model, "completion_id": completion_id, "created": created}
         self._include_usage = include_usage
         self._usage: Usage | None = None
-        self._first = True
+        self._told: dict[str, Any] = {"usage": None} if include_usage else {}
+        self._begun: set[int] = set()
 
     def take(self, chunks: Sequence[TokenChunk], live: LiveStream) -> bytes:
         """Return what goes out for one read."""
@@ -83,12 +84,16 @@ class Script:
             if chunk.usage is not None:
                 self._usage = chunk.usage
                 chunk = msgspec.structs.replace(chunk, usage=None)  # noqa: PLW2901 # it goes out last
+            if chunk.about is not None:
+                self._told.update(answer_fields(chunk.about))
             event = completion_chunk(chunk, **self._about)
             if not event["choices"]:
                 continue
-            if self._first:
-                self._first = False
-                event["choices"][0]["delta"] = {"role": "assistant", **event["choices"][0]["delta"]}
+            event.update(self._told)
+            choice = event["choices"][0]
+            if choice["index"] not in self._begun:
+                self._begun.add(choice["index"])
+                choice["delta"] = {"role": "assistant", **choice["delta"]}
             out.append(b"data: " + _encode(event) + b"\n\n")
         return b"".join(out)
 
@@ -103,6 +108,7 @@ class Script:
             "created": about["created"],
             "model": about["model"],
             "choices": [],
+            **self._told,
             "usage": usage_shape(self._usage),
         }
         return b"data: " + _encode(event) + b"\n\n"
