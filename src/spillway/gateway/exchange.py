@@ -166,9 +166,9 @@ class Exchange:
         """
         await self._put({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def end(self) -> None:
-        """End a stream."""
-        await self._put({"type": "http.response.body", "body": b""})
+    async def end(self, data: bytes = b"") -> None:
+        """End a stream, with `data` as its last piece."""
+        await self._put({"type": "http.response.body", "body": data})
 
     async def _begin(self, status: int, headers: Mapping[str, str], kind: bytes) -> None:
         self.begun = True

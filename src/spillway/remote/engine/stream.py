@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
     from spillway.remote.engine.grant import Grant
+    from spillway.remote.sse import RawEvent
 
 _MAX_DRAINS = 16
 
@@ -88,12 +89,27 @@ class LiveStream:
         return self._call.attempts
 
     @property
+    def wire(self) -> str:
+        """The API in whose words its frames are; empty where there are none, and it must be translated."""
+        return getattr(self._handle, "wire", "")
+
+    def take_frames(self) -> list[RawEvent]:
+        """Return the events that came since this was last called, as they came; only where there is a `wire`.
+
+        Those from before the commit point are among them; an event that says the stream failed never is.
+        """
+        frames: list[RawEvent] = self._handle.take_frames()  # type: ignore[attr-defined] # a handle with a wire has it
+        return frames
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop it must be ended on."""
         return self._engine.loop
 
     async def next_chunks(self) -> list[TokenChunk] | None:
         """Return the chunks of the next read that carried any, or None at the end.
+
+        The list is empty for a read that has nothing but frames (`take_frames`), where there is a `wire`.
 
         Raises:
             StreamInterrupted: it broke; `partial` holds what came, `__cause__` says how.
@@ -112,6 +128,7 @@ class LiveStream:
         deadline = self._call.deadline
         clock = self._engine.clock
         built = self._built
+        relays = self.wire != ""
         watch.attend(asyncio.current_task())
         try:
             while True:
@@ -125,7 +142,7 @@ class LiveStream:
                     return None
                 if self._is_over():
                     break
-                if chunks:
+                if chunks or relays:
                     for chunk in chunks:
                         built.add(chunk)
                     return chunks
@@ -183,7 +200,8 @@ class LiveStream:
         self._first = None
         with suppress(StreamInterrupted):
             while await self.next_chunks() is not None:
-                pass
+                if self.wire:
+                    self.take_frames()
 
     def _drained(self, _task: asyncio.Task[None]) -> None:
         self._engine.drains -= 1
