@@ -6,9 +6,7 @@ from spillway.providers.anthropic.body import encode_messages
 from spillway.providers.anthropic.config import SAMPLING_VERSION, AnthropicConfig
 from spillway.providers.encoding import Losses, encode_body
 
-PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 """A picture of one pixel."""
 
 

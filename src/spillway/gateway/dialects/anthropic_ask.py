@@ -14,12 +14,11 @@ from typing import Any
 import msgspec
 
 from spillway.core.errors import BadRequest
-from spillway.core.request import GenerateRequest, NativeBody
+from spillway.core.request import ANTHROPIC, GenerateRequest, NativeBody
 from spillway.gateway.dialects.anthropic_blocks import assistant_message, part_of, user_messages
 from spillway.gateway.dialects.anthropic_signature import without_ours
 from spillway.gateway.dialects.strictness import is_strict
 
-WIRE = "anthropic"
 HEADERS = "anthropic-"
 """How the names of the caller's headers begin that are Anthropic's to read."""
 
@@ -92,7 +91,7 @@ def read_message(
         extra=extra or None,
         counts=counts,
         native=NativeBody(
-            wire=WIRE,
+            wire=ANTHROPIC,
             body=without_ours(body),
             headers={name: value for name, value in headers.items() if name.startswith(HEADERS)},
         ),

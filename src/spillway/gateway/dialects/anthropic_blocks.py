@@ -8,12 +8,12 @@ Source: https://docs.anthropic.com/en/api/messages.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from spillway.gateway.dialects.anthropic_signature import is_ours
+from spillway.gateway.dialects.anthropic_signature import is_list, is_ours
 
 _encode = msgspec.json.Encoder().encode
 
@@ -30,7 +30,7 @@ Part = Mapping[str, Any]
 
 def user_messages(content: Any) -> Iterator[dict[str, Any]]:
     """Yield what a user's message says: results of tools as messages of their own, in its order."""
-    if not _is_list(content):
+    if not is_list(content):
         yield {"role": "user", "content": content}
         return
     said: list[Any] = []
@@ -51,7 +51,7 @@ def assistant_message(content: Any) -> dict[str, Any]:
 
     Thinking that other providers did, which we have signed ourselves, is left out: nobody takes it back.
     """
-    if not _is_list(content):
+    if not is_list(content):
         return {"role": "assistant", "content": content}
     thoughts: list[Any] = []
     server: list[Any] = []
@@ -109,11 +109,13 @@ def _result(block: Mapping[str, Any]) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "tool",
         "tool_call_id": block["tool_use_id"],
-        "content": [part_of(each) for each in content] if _is_list(content) else "" if content is None else content,
+        "content": [part_of(each) for each in content] if is_list(content) else "" if content is None else content,
     }
     if block.get("is_error"):
         message["is_error"] = True
-    return _marked(message, block)
+    if block.get("cache_control") is not None:
+        message["cache_control"] = block["cache_control"]
+    return message
 
 
 def _call(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,10 +170,6 @@ def _plain(parts: list[Any]) -> Any:
     if len(parts) == 1 and isinstance(only, Mapping) and only.keys() == {"type", "text"}:
         return only["text"]
     return parts
-
-
-def _is_list(content: Any) -> bool:
-    return isinstance(content, Sequence) and not isinstance(content, str)
 
 
 def _is_result(block: Any) -> bool:

@@ -111,8 +111,19 @@ class MessageEvents:
     Invariants: however the answer is split into chunks and reads, the events add up to the same message.
     """
 
-    __slots__ = ("_about", "_calls", "_finish", "_id", "_index", "_model", "_open", "_refusal", "_said")
-    __slots__ += ("_usage", "_waiting")
+    __slots__ = (
+        "_about",
+        "_calls",
+        "_finish",
+        "_id",
+        "_index",
+        "_model",
+        "_open",
+        "_refusal",
+        "_said",
+        "_usage",
+        "_waiting",
+    )
 
     def __init__(self, *, model: str, message_id: str) -> None:
         self._model = model
@@ -129,7 +140,7 @@ class MessageEvents:
 
     def begin(self) -> bytes:
         """Return the event that begins the message; how many tokens it took is told at its end."""
-        message = {
+        message: dict[str, Any] = {
             "id": self._id,
             "type": "message",
             "role": "assistant",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 SIGNATURE = "spillway:unsigned"
 """Stands where Anthropic's signature stands, in an answer of a provider that signs nothing."""
@@ -20,7 +20,7 @@ def without_ours(body: Mapping[str, Any]) -> Mapping[str, Any]:
     A message that holds nothing else is left out.
     """
     messages = body.get("messages")
-    if not _is_list(messages) or not any(_holds_ours(message) for message in messages):
+    if not is_list(messages) or not any(_holds_ours(message) for message in messages):
         return body
     kept = []
     for message in messages:
@@ -35,8 +35,9 @@ def without_ours(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _holds_ours(message: Any) -> bool:
     content = message.get("content") if isinstance(message, Mapping) else None
-    return _is_list(content) and any(is_ours(block) for block in content)
+    return is_list(content) and any(is_ours(block) for block in content)
 
 
-def _is_list(value: Any) -> bool:
+def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
+    """Whether a JSON value is a list."""
     return isinstance(value, Sequence) and not isinstance(value, str)

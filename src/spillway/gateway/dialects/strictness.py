@@ -33,4 +33,8 @@ def _closed(schema: Mapping[str, Any]) -> bool:
     if not isinstance(properties, Mapping) or schema.get("additionalProperties") is not False:
         return False
     required = schema.get("required")
-    return isinstance(required, list) and all(isinstance(name, str) for name in required) and set(properties) <= set(required)
+    return (
+        isinstance(required, list)
+        and all(isinstance(name, str) for name in required)
+        and set(properties) <= set(required)
+    )

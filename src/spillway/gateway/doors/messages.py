@@ -47,7 +47,7 @@ async def _whole(visit: Visit, exchange: Exchange) -> None:
 
 
 async def _stream(visit: Visit, exchange: Exchange) -> None:
-    """Relay a stream from its commit point on; one that breaks then ends in an `error` event, without `message_stop`."""
+    """Relay a stream from its commit point on; one that breaks after it ends in an `error` event."""
     async with visit.stream() as live:
         await exchange.begin_events(
             {"x-spillway-deployment": live.deployment, "x-spillway-attempts": str(live.attempts)}
