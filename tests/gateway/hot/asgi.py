@@ -129,10 +129,10 @@ class Asked:
 
 
 @asynccontextmanager
-async def gateway_before(*deployments, keys=()):
+async def gateway_before(*deployments, keys=(), **cluster_options):
     """Give a gateway of these deployments; its cluster is closed after."""
     heard = Heard()
-    async with spillway.Cluster(list(deployments)) as cluster:
+    async with spillway.Cluster(list(deployments), **cluster_options) as cluster:
         gateway = Gateway(cluster, keys, listeners=[heard])
         gateway.heard = heard
         yield gateway

@@ -1,5 +1,6 @@
 """Where the door and the provider speak the same API, the caller's words and the provider's go through untouched."""
 
+import asyncio
 import json
 
 import pytest
@@ -108,11 +109,16 @@ async def test_the_event_of_usage_alone_is_for_those_who_asked(usage):
 
 
 async def test_nothing_is_sent_before_the_first_content():
-    script = [Do.READ, EVENTS + chunk(sse(delta())), 0.05, chunk(sse(delta("hello"))), Do.STALL]
+    on = asyncio.Event()
+    script = [Do.READ, EVENTS + chunk(sse(delta())), on, chunk(sse(delta("hello"))), Do.STALL]
     async with ByteServer(script) as server, gateway_before(openai(server)) as gateway:
         asked = Asked(gateway, chat(stream=True))
-        await asked.until(lambda told: told.status)
-        assert asked.pieces == []
+        conversation = await server.conversation()
+        while not conversation.requests:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert asked.status == 0
+        on.set()
         await asked.until(lambda told: told.pieces)
         assert asked.bytes == sse(delta(), delta("hello"))
         asked.leave()
