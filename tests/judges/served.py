@@ -1,139 +1,91 @@
-"""A gateway as a process before a simulator in this one, for judges that come in through its doors."""
+"""A gateway in a process of its own, before simulators in the test's: what an official client is pointed at."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import socket
 import sys
-from contextlib import asynccontextmanager
-from pathlib import Path
+import urllib.error
+import urllib.request
 
-from judging import PATIENCE_S, judged
+from spillway.sim import Phase, Scenario, SimConfig, Simulator
 
-from spillway.sim import SimConfig, Simulator
-from spillway.sim.scenario import Phase, Scenario
-
-KEY = "key-of-the-judge"
-FAULTS = (
-    "429",
-    "429-retry-after=1",
-    "insufficient-quota",
-    "500",
-    "503",
-    "401",
-    "403",
-    "content-filter",
-    "context-length",
-    "html-error-page",
-    "reset-mid-stream",
-    "truncated-stream",
-    "error-event-mid-stream",
-)
+KEY = "key-of-a-caller"
+UPSTREAM = "sk-of-the-house"
+STARTS_WITHIN_S = 60.0
+BEHIND = {
+    "openai": ("gpt-4o-mini", {"runtime": "openai"}, "/v1"),
+    "responses": ("gpt-6-luna", {"runtime": "openai", "api": "responses"}, "/v1"),
+    "anthropic": ("claude-haiku-4-5", {"runtime": "anthropic"}, ""),
+    "gemini": ("gemini-2.5-flash", {"runtime": "gemini"}, ""),
+    "litellm": ("gpt-4o-mini", {"runtime": "litellm"}, "/litellm/v1"),
+    "litellm-claude": ("claude-opus-5-5", {"runtime": "litellm"}, "/litellm/v1"),
+}
+"""What the gateway has: the model, the runtime and its options, and the path of its endpoint."""
 
 
-def name_of(fault):
-    """The deployment that meets a fault, at Azure, where the path says which deployment it is."""
-    return f"fault-{fault.partition('=')[0]}"
+def table(name, model, options, url, **more):
+    """Return one deployment as it stands in a project file."""
+    runtime, own = options["runtime"], {key: value for key, value in options.items() if key != "runtime"}
+    own |= {"endpoint": url, "api_key": {"inline": UPSTREAM}}
+    lines = ["[[deployment]]", f"name = {json.dumps(name)}", f"model = {json.dumps(model)}"]
+    lines += [f"runtime = {json.dumps(runtime)}", *(f"{key} = {json.dumps(value)}" for key, value in more.items())]
+    lines += ["retry = { max_retries = 0 }", "[deployment.runtime_config]"]
+    lines += [f"{key} = {_toml(value)}" for key, value in own.items()]
+    return "\n".join(lines)
 
 
-def scenario():
-    return Scenario(tuple(Phase(fault=fault, path=f"*/{name_of(fault)}/*") for fault in FAULTS))
+def _toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {json.dumps(each)}" for key, each in value.items()) + " }"
+    return json.dumps(value)
 
 
-def deployment(name, config, *, model="", more=""):
-    rows = [f'[[deployment]]\nname = "{name}"', f'model = "{model or name}"', more.split("\n[")[0]]
-    tables = "".join(f"\n[{table}" for table in more.split("\n[")[1:])
-    return "\n".join([*rows, "[deployment.runtime_config]", config, 'api_key = { inline = "sk-test-up" }', tables])
+@contextlib.asynccontextmanager
+async def simulators(*faults):
+    """Start a simulator that never fails, and one for each fault; give their addresses, the first under None."""
+    async with contextlib.AsyncExitStack() as stack:
+        running = {None: await stack.enter_async_context(Simulator(SimConfig(seed=1)))}
+        for fault in faults:
+            scenario = Scenario((Phase(fault=fault),))
+            running[fault] = await stack.enter_async_context(Simulator(SimConfig(seed=1, scenario=scenario)))
+        yield running
 
 
-def project(url, port):
-    """A project file with a deployment of each runtime, and one for each fault."""
-    openai, azure = f'endpoint = "{url}/v1"', f'variant = "azure"\nendpoint = "{url}"\napi_version = "2024-10-21"'
-    faulty = 'runtime = "openai"\n[deployment.retry]\nmax_retries = 1\ninitial_backoff_s = 0.01'
-    trips = 'runtime = "openai"\n[deployment.retry]\nmax_retries = 0\n[deployment.circuit_breaker]\n'
-    trips += "failure_threshold = 1\nopen_duration_s = 1.0"
-    paced = "[deployment.rate_limits]\nrequests_per_minute = 60\nburst_s = 1.0\n[deployment.serving]\n"
-    paced += "queue_timeout_s = 0.1"
-    rows = [
-        deployment("gpt-4o-mini", openai),
-        deployment("azure-mini", f'{azure}\ndeployment = "mini"', model="gpt-4o-mini", more='runtime = "openai"'),
-        deployment("claude-haiku-4-5", f'endpoint = "{url}"'),
-        deployment("gemini-2.5-flash", f'endpoint = "{url}"'),
-        deployment("lite", f'endpoint = "{url}/litellm/v1"', model="gpt-4o-mini", more='runtime = "litellm"'),
-        deployment("luna", f'{openai}\napi = "responses"', model="gpt-6-luna"),
-        deployment("text-embedding-3-small", openai),
-        deployment("gemini-embedding-001", f'endpoint = "{url}"'),
-        deployment(
-            "lite-embedding",
-            f'endpoint = "{url}/litellm/v1"',
-            model="text-embedding-3-small",
-            more='runtime = "litellm"',
-        ),
-        *(
-            deployment(name_of(fault), f'{azure}\ndeployment = "{name_of(fault)}"', model="gpt-4o-mini", more=faulty)
-            for fault in FAULTS
-        ),
-        deployment("tripping", f'{azure}\ndeployment = "fault-500"', model="gpt-4o-mini", more=trips),
-        deployment("paced", openai, model="gpt-4o-mini", more=f'runtime = "openai"\n{paced}'),
-    ]
-    key = f'[[gateway.keys]]\nname = "judge"\nkey = {{ inline = "{KEY}" }}\n'
-    return f'[gateway]\nbind = "127.0.0.1:{port}"\n{key}' + "\n".join(rows)
+@contextlib.asynccontextmanager
+async def gateway(folder, tables):
+    """Start a gateway of these deployments; give its root, and end it in order."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    head = f'[gateway]\nbind = "127.0.0.1:{port}"\n[[gateway.keys]]\nname = "caller"\nkey = {{ inline = "{KEY}" }}\n'
+    config = folder / "spillway.toml"
+    config.write_text("\n".join([head, *tables]) + "\n")
+    command = [sys.executable, "-m", "spillway", "serve", "-c", str(config)]
+    log = folder / "gateway.log"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(*command, stdout=out, stderr=out, env={**os.environ}, cwd=folder)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with asyncio.timeout(STARTS_WITHIN_S):
+            while not await asyncio.to_thread(_ready, url):
+                assert process.returncode is None, log.read_text()
+                await asyncio.sleep(0.05)
+        yield url
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(10):
+                await process.wait()
+    assert process.returncode == 0, log.read_text()
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-async def _until_it_listens(port, process):
-    async with asyncio.timeout(PATIENCE_S):
-        while process.returncode is None:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-                continue
-            writer.close()
-            await writer.wait_closed()
-            return
-    raise AssertionError((await process.stderr.read()).decode())
-
-
-@asynccontextmanager
-async def served(folder: Path):
-    """Give the gateway's URL and the simulator behind it."""
-    async with Simulator(SimConfig(seed=1, scenario=scenario())) as simulator:
-        port = free_port()
-        file = folder / "spillway.toml"
-        file.write_text(project(simulator.url, port))
-        process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).parent / "spillway"),
-            "serve",
-            "-c",
-            str(file),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder)},
-            cwd=folder,
-        )
-        try:
-            await _until_it_listens(port, process)
-            yield f"http://127.0.0.1:{port}", simulator
-        finally:
-            if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
-            _, told = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-        assert b"Traceback" not in told, told.decode()
-
-
-def hear_through_gateway(script, cases, folder):
-    """Have a judge ask its cases through a gateway; return its verdicts by case name."""
-
-    async def main():
-        async with served(folder) as (url, _):
-            return await judged(script, url, KEY, cases)
-
-    return asyncio.run(main())
+def _ready(url):
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=1.0) as answer:  # noqa: S310 # our own address
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from judging import CITY, case
-from served import hear_through_gateway
+from openai_served import hear_through_gateway
 
 pytestmark = pytest.mark.xdist_group("judge-openai-gateway")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from judging import case
-from served import FAULTS, hear_through_gateway, name_of
+from openai_served import FAULTS, hear_through_gateway, name_of
 
 pytestmark = pytest.mark.xdist_group("judge-openai-gateway")
 

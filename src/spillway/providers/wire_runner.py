@@ -25,12 +25,14 @@ from spillway.core.masked import Masked
 from spillway.core.options import Deployment
 from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import TokenChunk, Usage
-from spillway.core.request import GenerateRequest, NativeBody
+from spillway.core.request import ANTHROPIC, GenerateRequest, NativeBody
 from spillway.core.secrets import Secret
 from spillway.providers.answers import StreamedAnswer, StreamWire, Vectors, WholeAnswer
 from spillway.providers.encoding import Losses, merged_headers
+from spillway.providers.foreign import in_chat_words
 from spillway.providers.hiding import hide
 from spillway.providers.reaching import answers
+from spillway.providers.takes import Takes
 from spillway.remote.http import HttpClient, HttpRequest, HttpResponse, build_client
 from spillway.remote.session import CredentialProvider, RemoteSessionActor, SessionConfig, SessionSnapshot
 
@@ -55,7 +57,8 @@ class Wire(Protocol):
     the `about` of a whole answer that its headers tell, or None; `alive_url` (str), which is asked for an answer,
     without a credential, before a rebuilt session takes the place of the old one; `native(request)`, the `NativeBody`
     of a request if it is in this wire's own words, so that `encode` sends that and the answer's bytes are kept, or
-    None; `native_headers(headers, native)`, the session's headers with those of such a body.
+    None; `takes` (`Takes`), what it takes of a request in Anthropic's words that is not in its own;
+    `native_headers(headers, native)`, the session's headers with those of such a body.
     """
 
     @property
@@ -142,6 +145,7 @@ class WireRunner:
         self._attempt_headers: Callable[[ExecuteBatch], Mapping[str, str]] | None = getattr(
             wire, "attempt_headers", None
         )
+        self._takes: Takes = getattr(wire, "takes", Takes())
         self._own_words: Callable[[GenerateRequest], NativeBody | None] = getattr(wire, "native", _never)
         self._native_headers: Callable[[Mapping[str, str], NativeBody], Mapping[str, str]] | None = getattr(
             wire, "native_headers", None
@@ -177,12 +181,12 @@ class WireRunner:
         lease: SessionSnapshot | None = None
         response: HttpResponse | None = None
         try:
+            request, native = self._worded(request, losses)
             url, body = wire.encode(request, losses, stream=stream)
             warnings = self._told(losses) if losses.warnings else ()
             lease = session.snapshot.acquire()
             headers: Mapping[str, str] = lease.prepared
             own = None if self._attempt_headers is None else self._attempt_headers(batch)
-            native = None if request.native is None else self._own_words(request)
             if native is not None and native.headers and self._native_headers is not None:
                 headers = Headers(self._native_headers(headers, native))
             if request.extra_headers:
@@ -297,6 +301,15 @@ class WireRunner:
         error = self._wire.refusal(status, response.headers, body)
         error.sent = True
         return error
+
+    def _worded(self, request: GenerateRequest, losses: Losses) -> tuple[GenerateRequest, NativeBody | None]:
+        """Return a request in words that this wire has, and its native body where those are the wire's own."""
+        if request.native is None:
+            return request, None
+        native = self._own_words(request)
+        if native is None and request.native.wire == ANTHROPIC:
+            request = in_chat_words(request, losses, self._takes)
+        return request, native
 
     def _told(self, losses: Losses) -> tuple[str, ...]:
         """Return what was left out of a request, and log each kind of it once."""

@@ -20,6 +20,7 @@ from spillway.providers.litellm.config import ENDPOINT, LiteLlmConfig
 from spillway.providers.litellm.errors import RUNTIME
 from spillway.providers.native import native_of
 from spillway.providers.openai_limits import limits_seen
+from spillway.providers.takes import Takes
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
 
@@ -45,6 +46,7 @@ class LiteLlmWire:
     def __init__(self, config: LiteLlmConfig, model: str) -> None:
         self._config = config
         self._model = model.removeprefix("litellm/")
+        self.takes = Takes(anthropic="claude" in self._model.lower(), user=True)
         root = (config.endpoint or ENDPOINT).rstrip("/")
         self._chat_url = f"{root}/chat/completions"
         self._embeddings_url = f"{root}/embeddings"

@@ -21,6 +21,7 @@ from spillway.providers.openai import errors, responses
 from spillway.providers.openai.config import OpenAiConfig
 from spillway.providers.openai.places import places
 from spillway.providers.openai_limits import limits_seen
+from spillway.providers.takes import Takes
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
 
@@ -42,6 +43,7 @@ class OpenAiWire:
         self._azure = config.variant == "azure"
         self._responses = config.api == "responses"
         self.kind = "azure" if self._azure else "openai"
+        self.takes = Takes(user=True, media=self._responses)
         self.id_headers = ("apim-request-id", "x-request-id") if self._azure else ("x-request-id",)
         self._places = places(config, model)
         self._max_tokens_field = "max_completion_tokens" if self._places.own else "max_tokens"
