@@ -173,7 +173,11 @@ class Visit:
             self.model, self.request, stream=stream, tenant=self._caller.name, gate=self._gate
         )
         note.errand_id = self.request.idempotency_id
-        return await errand.run()
+        try:
+            return await errand.run()
+        finally:
+            # Attempts may have cost something although nobody was answered.
+            note.cost_pico = self._gate.spent_pico
 
     def _took(self, usage: Usage | None) -> None:
         self.note.usage = usage

@@ -148,8 +148,14 @@ class StreamedAnswer:
         return self._request_id or self._wire.answer_id
 
     def take_frames(self) -> list[RawEvent]:
-        """Return the events that came since this was last called; none unless it relays."""
+        """Return the events that came since this was last called; none unless it relays.
+
+        What is no UTF-8 in them is U+FFFD, as it is for every reader of server-sent events.
+        """
         frames, self._frames, self._held = self._frames, [], 0
+        for at, (name, data) in enumerate(frames):
+            if not data.isascii():
+                frames[at] = (name, data.decode("utf-8", "replace").encode())
         return frames
 
     def __aiter__(self) -> AsyncIterator[list[TokenChunk]]:
