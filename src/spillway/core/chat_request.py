@@ -119,4 +119,13 @@ def _fields(body: Mapping[str, Any]) -> _Fields:
     try:
         return msgspec.convert(body, _Fields)
     except msgspec.ValidationError as error:
-        raise BadRequest(str(error)) from None
+        raise invalid_field(error) from None
+
+
+def invalid_field(error: msgspec.ValidationError) -> BadRequest:
+    """Return the refusal of a body of which one field has another type; its `param` is the field's path."""
+    what, _, path = str(error).rpartition(" - at `$.")
+    if not what:
+        return BadRequest(str(error))
+    param = path.rstrip("`")
+    return BadRequest(f"{param}: {what}", param=param)

@@ -37,6 +37,7 @@ _USELESS = frozenset({"budget_exceeded", "quota_exhausted", "unauthorized_upstre
 
 _WAITS = frozenset({429, 503})
 _DEFAULT_WAIT_S = 1
+_SERVER = 500
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +56,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
     def openai(self) -> dict[str, Any]:
         """Return the body in OpenAI's shape."""
-        kind = _TYPES.get(self.status, "server_error")
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < _SERVER else "server_error")
         return {"error": {"message": self.message, "type": kind, "code": self.code, "param": self.param}}
 
     def anthropic(self, request_id: str) -> dict[str, Any]:
@@ -66,7 +67,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
         if self.native is not None:
             with suppress(msgspec.DecodeError, RecursionError):
                 return _object(self.native)
-        kind = _ANTHROPIC_TYPES.get(self.status, "api_error")
+        kind = _ANTHROPIC_TYPES.get(self.status, "invalid_request_error" if self.status < _SERVER else "api_error")
         error = {"type": kind, "message": self.message, "details": {"error_code": self.code}}
         return {"type": "error", "error": error, "request_id": request_id}
 

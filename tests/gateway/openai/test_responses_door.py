@@ -259,7 +259,8 @@ BROKEN = {
     "a part that is none": ({"input": [{"role": "user", "content": [1]}]}, "input[0].content[0] is not"),
     "an answer that is none": ({"input": [{"role": "assistant", "content": [1]}]}, "input[0].content must be"),
     "instructions that are none": ({"input": "x", "instructions": 1}, "instructions must be text"),
-    "no room": ({"input": "x", "max_output_tokens": 0}, "max_output_tokens"),
+    "no room": ({"input": "x", "max_output_tokens": 0}, "max_output_tokens: "),
+    "a model that is none": ({"input": "x", "model": 5}, "model: Expected"),
     "tools that are none": ({"input": "x", "tools": {}}, "tools"),
 }
 
@@ -279,6 +280,20 @@ async def test_the_headers_tell_what_happened(stream):
     assert answer.headers["x-spillway-deployment"] == "gpt-4o-mini"
     assert answer.headers["x-spillway-attempts"] == "1"
     assert ("x-spillway-cost-usd" in answer.headers) is not stream
+
+
+async def test_a_field_that_is_wrong_is_the_errors_param():
+    async with before_simulator() as gateway:
+        body = {"model": "gpt-4o-mini", "input": "x", "text": {"verbosity": 1}}
+        answer = await ask(gateway, "/v1/responses", body)
+    assert answer.json["error"]["param"] == "text.verbosity"
+
+
+async def test_another_method_is_the_clients_error():
+    async with before_simulator() as gateway:
+        answer = await ask(gateway, "/v1/responses", method="PUT")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")
+    assert answer.json["error"]["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize("model", ["claude-haiku-4-5", "gemini-2.5-flash", "luna"])

@@ -6,9 +6,9 @@ import pytest
 from openai_doors import FLAT, TRANSLATED, ask, before_simulator, deployments
 
 import spillway
-from spillway.core.reply import FinishReason, TokenChunk, ToolCallDelta, Usage
+from spillway.core.reply import FinishReason, TokenChunk, Tokens, ToolCallDelta, Usage
 from spillway.gateway.app import Gateway
-from spillway.gateway.dialects.responses_shape import Frame
+from spillway.gateway.dialects.responses_shape import Frame, response
 from spillway.gateway.dialects.responses_stream import ResponseEvents
 from spillway.sim import SimConfig, Simulator
 from spillway.sim.scenario import Phase, Scenario
@@ -116,6 +116,17 @@ def test_a_citation_is_told_flat():
     flat = {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 1}
     assert last["output"][0]["content"][0]["annotations"] == [flat]
     assert "response.output_text.annotation.added" in [name for name, _ in events]
+
+
+def test_a_picture_is_an_item_and_goes_back_sealed():
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+    chunks = [*TEXT, TokenChunk(extra={"images": [picture]}), USED]
+    last = check(events_of(*chunks))
+    kinds = [item["type"] for item in last["output"]]
+    assert kinds == ["message", "image_generation_call", "reasoning"]
+    assert last["output"][1]["result"] == "aGk="
+    whole = response(Tokens(text="ab", extra={"images": [picture]}), Frame({"input": "x"}, model="m", created=1))
+    assert {item["type"] for item in whole["output"]} == set(kinds)
 
 
 @pytest.mark.parametrize("model", TRANSLATED)

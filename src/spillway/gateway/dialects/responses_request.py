@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from spillway.core.chat_request import invalid_field
 from spillway.core.errors import BadRequest
 from spillway.core.request import OPENAI_RESPONSES, GenerateRequest, NativeBody
 from spillway.gateway.dialects.responses_input import messages_of
@@ -93,7 +94,7 @@ def read_response(body: Mapping[str, Any], *, idempotency_id: str) -> AskedRespo
     try:
         fields = msgspec.convert(body, _Fields)
     except msgspec.ValidationError as error:
-        raise BadRequest(str(error)) from None
+        raise invalid_field(error) from None
     given = body.get("input")
     if given is None:
         raise BadRequest("input is missing", param="input")

@@ -110,6 +110,7 @@ def items_of(tokens: Tokens, status: str) -> list[dict[str, Any]]:
     parts = parts_of(tokens)
     if parts or not (items or tokens.tool_calls):
         items.append(message_item(f"msg_{new_id()}", parts or [text_part("")], status, extra.get("phase")))
+    items += image_items(extra)
     items += [call_item(call, item_id_of(custom=call.custom), status) for call in tokens.tool_calls]
     return items
 
@@ -144,6 +145,19 @@ def annotations_of(notes: Sequence[Any]) -> list[Any]:
         elif note.get("type") in {"file_citation", "container_file_citation", "file_path"}:
             flat.append(note)
     return flat
+
+
+def image_items(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the pictures of an answer, which go back sealed and are shown here."""
+    items = []
+    for image in extra.get("images") or ():
+        place = image.get("image_url") if isinstance(image, Mapping) else None
+        url = place.get("url") if isinstance(place, Mapping) else None
+        head, comma, data = url.partition(";base64,") if isinstance(url, str) else ("", "", "")
+        if comma and head.startswith("data:image/"):
+            about = {"id": f"ig_{new_id()}", "status": "completed", "result": data}
+            items.append({"type": "image_generation_call", **about})
+    return items
 
 
 def message_item(item_id: str, parts: Sequence[Any], status: str, phase: Any = None) -> dict[str, Any]:

@@ -16,11 +16,12 @@ import msgspec
 from spillway.core.building import merged
 from spillway.core.clock import new_id
 from spillway.core.reply import FinishReason, TokenChunk, ToolCall, ToolCallDelta, Usage
-from spillway.gateway.dialects.responses_sealed import seal
+from spillway.gateway.dialects.responses_sealed import FIELDS, seal
 from spillway.gateway.dialects.responses_shape import (
     Frame,
     annotations_of,
     call_item,
+    image_items,
     item_id_of,
     message_item,
     reasoning_item,
@@ -150,6 +151,8 @@ class ResponseEvents:
             self._think(chunk.reasoning_delta)
         if chunk.extra is not None:
             self._extra = merged(self._extra, chunk.extra)
+            for item in image_items(chunk.extra):
+                self._whole(item)
         logprobs = (chunk.logprobs or {}).get("content") or ()
         if chunk.text_delta or logprobs:
             self._say(_TEXT, chunk.text_delta, logprobs)
@@ -199,7 +202,7 @@ class ResponseEvents:
     def _sealed(self, calls: Sequence[ToolCall] = ()) -> str | None:
         """Return what must come back of what has come since it was last asked for."""
         sealed = seal(self._extra, calls)
-        self._extra = {name: value for name, value in self._extra.items() if name in {"annotations", "phase"}}
+        self._extra = {name: value for name, value in self._extra.items() if name not in FIELDS}
         return sealed
 
     def _seal_rest(self) -> None:
