@@ -11,8 +11,8 @@ from openai_served import hear_through_gateway
 pytestmark = pytest.mark.xdist_group("judge-openai-gateway")
 
 PLACES = ("gpt-4o-mini", "azure-mini", "claude-haiku-4-5", "gemini-2.5-flash", "lite", "luna")
-SINGLE = frozenset({"gemini-2.5-flash", "luna"})
-"""Where the simulator makes one call at a time, or takes no other."""
+SINGLE = frozenset({"gemini-2.5-flash"})
+"""Where the simulator makes one call at a time."""
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 STRICT = {**CITY, "additionalProperties": False}
