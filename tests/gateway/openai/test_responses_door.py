@@ -2,11 +2,14 @@
 
 import json
 
+import msgspec
 import pytest
-from openai_doors import CITY, EVERY, FLAT, KEY, PNG, TRANSLATED, ask, before_simulator, responded
+from openai_doors import CITY, EVERY, FLAT, PNG, TRANSLATED, ask, before_simulator, deployments, responded
 
 import spillway
+from spillway.gateway.app import Gateway
 from spillway.runtime.project import GatewayKey
+from spillway.sim import Phase, Scenario, SimConfig, Simulator
 
 FORCED = {"tools": [FLAT], "tool_choice": "auto", "input": "call weather"}
 TWO = [FLAT, {**FLAT, "name": "tides"}]
@@ -312,7 +315,6 @@ async def test_a_key_is_asked_for():
         assert (await ask(gateway, "/v1/responses", {"model": "luna", "input": "x"})).status == 401
         shown = [(b"authorization", b"Bearer key-a")]
         assert (await ask(gateway, "/v1/responses", {"model": "luna", "input": "x"}, headers=shown)).status == 200
-    assert KEY.reveal()
 
 
 @pytest.mark.parametrize("model", EVERY)
@@ -334,3 +336,21 @@ async def test_what_no_answer_depends_on_stands_in_no_ones_way(model):
     }
     async with before_simulator() as gateway:
         assert texts(await responded(gateway, model, stream=model != "luna", **fields))
+
+
+@pytest.mark.parametrize("fault", ["500", "reset-before-headers", "html-error-page"])
+async def test_a_fallback_that_speaks_another_api_answers_the_same_request(fault, stream):
+    sim = SimConfig(seed=1, scenario=Scenario((Phase(fault=fault, path="/v1/responses"),)))
+    async with Simulator(sim) as simulator:
+        chosen = {one.name: one for one in deployments(simulator.url)}
+        first = msgspec.structs.replace(
+            chosen["luna"], fallback=("claude-haiku-4-5",), retry=spillway.RetryPolicy(max_retries=0)
+        )
+        async with spillway.Cluster([first, chosen["claude-haiku-4-5"]]) as cluster:
+            gateway = Gateway(cluster)
+            answer = await ask(gateway, "/v1/responses", {"model": "luna", **FORCED}, stream=stream)
+    assert answer.headers["x-spillway-deployment"] == "claude-haiku-4-5"
+    assert answer.headers["x-spillway-attempts"] == "2"
+    response = answer.events[-1][1]["response"] if stream else answer.json
+    assert response["model"] == "luna"
+    assert [call["name"] for call in calls(response)] == ["weather"]
