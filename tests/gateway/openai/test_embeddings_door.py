@@ -8,6 +8,7 @@ from openai_doors import EVERY, ask, before_simulator
 
 import spillway
 from spillway.runtime.project import GatewayKey
+from spillway.sim import Phase, Scenario, SimConfig
 
 MODEL = "text-embedding-3-small"
 
@@ -57,6 +58,35 @@ async def test_more_than_the_provider_takes_goes_out_in_batches():
     vectors = rows(answer)
     assert len(vectors) == 2_100
     assert vectors[2_099] == rows(alone)[0]
+
+
+class Heard(list):
+    def on_served(self, record):
+        self.append(record)
+
+
+@pytest.mark.parametrize("fault", [None, "500"])
+async def test_batches_are_one_request_in_the_record(fault):
+    scenario = Scenario((Phase(fault=fault),)) if fault else Scenario()
+    key = GatewayKey(name="a", key=spillway.Secret("key-a"), max_spend_per_day_usd=100.0)
+    options = {"sim": SimConfig(seed=1, scenario=scenario), "retry": spillway.RetryPolicy(max_retries=0)}
+    async with before_simulator(keys=[(key, key.key)], **options) as gateway:
+        gateway.listeners.append(heard := Heard())
+        shown = [(b"authorization", b"Bearer key-a")]
+        body = {"model": MODEL, "input": [f"text {n}" for n in range(2_100)]}
+        answer = await ask(gateway, "/v1/embeddings", body, headers=shown)
+        (record,) = heard
+        ledger = gateway.callers.every[0].ledger.snapshot()
+    assert (ledger.open, ledger.reserved_pico, ledger.spent_pico) == (0, 0, record.cost_pico)
+    assert (record.retries, record.fell_back, record.queued_s >= 0) == (0, False, True)
+    if fault is None:
+        assert (answer.status, record.outcome, record.attempts) == (200, "ok", 2)
+        assert 0 < record.upstream_s <= record.elapsed_s
+        assert record.cost_pico > 0
+    else:
+        assert (answer.status, record.outcome, record.cost_pico) == (502, "server_error", 0)
+        assert answer.json["error"]["code"] == "server_error"
+        assert 1 <= record.attempts <= 2
 
 
 async def test_a_cap_on_the_cost_holds_for_all_batches_together():
