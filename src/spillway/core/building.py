@@ -43,7 +43,7 @@ class _Said:
             self.refusal = self.refusal or []
             self.refusal.append(chunk.refusal_delta)
         if chunk.logprobs is not None:
-            self.logprobs = _merged(self.logprobs, chunk.logprobs)
+            self.logprobs = merged(self.logprobs, chunk.logprobs)
         if chunk.extra is not None:
             self.add_extra(chunk.extra)
 
@@ -52,7 +52,7 @@ class _Said:
         sound = extra.get("audio")
         if isinstance(sound, Mapping) and self.extra is not None and "audio" in self.extra:
             extra = {**extra, "audio": {**sound, **_spoken(self.extra["audio"], sound)}}
-        self.extra = _merged(self.extra, extra)
+        self.extra = merged(self.extra, extra)
 
     def chars(self) -> int:
         tools = sum(len(part) for call in (self.tools or {}).values() for part in call.arguments)
@@ -83,7 +83,7 @@ class _Call:
         self.custom = self.custom or delta.custom
         self.arguments.append(delta.arguments)
         if delta.extra is not None:
-            self.extra = _merged(self.extra, delta.extra)
+            self.extra = merged(self.extra, delta.extra)
 
     def build(self) -> ToolCall:
         return ToolCall(
@@ -120,7 +120,7 @@ class TokensBuilder:
         if chunk.usage is not None:
             self.usage = chunk.usage
         if chunk.about is not None:
-            self._about = _merged(self._about, chunk.about)
+            self._about = merged(self._about, chunk.about)
         if not chunk.choice:
             self._first.add(chunk)
             return
@@ -184,15 +184,15 @@ def _one_base64(before: str, after: str) -> str:
         return before + after
 
 
-def _merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
+def merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
     """Return both as one: lists appended, objects merged, anything else replaced."""
-    merged = dict(old or {})
+    both = dict(old or {})
     for name, value in new.items():
-        present = merged.get(name)
+        present = both.get(name)
         if isinstance(present, list) and isinstance(value, list):
-            merged[name] = [*present, *value]
+            both[name] = [*present, *value]
         elif isinstance(present, Mapping) and isinstance(value, Mapping):
-            merged[name] = _merged(present, value)
+            both[name] = merged(present, value)
         else:
-            merged[name] = value
-    return merged
+            both[name] = value
+    return both

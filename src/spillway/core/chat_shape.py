@@ -5,11 +5,13 @@ Source: https://platform.openai.com/docs/api-reference/chat/object.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from spillway.core.reply import Choice, Embeddings, TokenChunk, Tokens, ToolCallDelta, Usage, assistant_message
 
-_OF_THE_ANSWER = ("service_tier", "system_fingerprint")
+_TIERS = {**dict.fromkeys(("auto", "default", "flex", "scale", "priority", "fast")), "standard": "default"}
+"""OpenAI's tiers of service, and what another provider's is among them where it has a name of its own."""
 
 
 def completion(tokens: Tokens, *, model: str, completion_id: str, created: int) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def completion(tokens: Tokens, *, model: str, completion_id: str, created: int) 
         "choices": [_choice(each, index) for index, each in enumerate(said)],
     }
     if tokens.about:
-        body.update({name: tokens.about[name] for name in _OF_THE_ANSWER if name in tokens.about})
+        body.update(answer_fields(tokens.about))
     if tokens.usage is not None:
         body["usage"] = usage_shape(tokens.usage)
     return body
@@ -50,7 +52,7 @@ def completion_chunk(chunk: TokenChunk, *, model: str, completion_id: str, creat
             choice["logprobs"] = chunk.logprobs
         body["choices"] = [choice]
     if chunk.about:
-        body.update({name: chunk.about[name] for name in _OF_THE_ANSWER if name in chunk.about})
+        body.update(answer_fields(chunk.about))
     if chunk.usage is not None:
         body["usage"] = usage_shape(chunk.usage)
     return body
@@ -90,6 +92,18 @@ def usage_shape(usage: Usage) -> dict[str, Any]:
         if told:
             shown[name] = told
     return shown
+
+
+def tier_of(about: Mapping[str, Any]) -> str | None:
+    """Return the tier of service of an answer as OpenAI names it; None where it has no name there."""
+    tier = about.get("service_tier")
+    return (_TIERS[tier] or tier) if isinstance(tier, str) and tier in _TIERS else None
+
+
+def answer_fields(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an answer as a whole stands in a completion and in each of its chunks."""
+    told = {"service_tier": tier_of(about), "system_fingerprint": about.get("system_fingerprint")}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _choice(said: Choice | Tokens, index: int) -> dict[str, Any]:

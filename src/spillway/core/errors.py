@@ -27,6 +27,7 @@ class InferenceError(Exception):
         limited_by: `key`, `deployment`, `provider`, `budget`, `breaker` or `queue` on a refusal, else None.
         status: the provider's HTTP status, when there was one.
         body: the provider's error body, secrets masked, at most 2 KB.
+        native: the whole of it, secrets masked, where it is JSON of Anthropic's shape and at most 64 KiB, else None.
         elapsed_s: how long the attempt took, when known.
         sent: whether the whole request body was on the wire when it failed.
         partial: what came before a stream broke, else None.
@@ -63,6 +64,7 @@ class InferenceError(Exception):
         self.retry_after = retry_after
         self.status = status
         self.body = body
+        self.native: str | None = None
         self.elapsed_s = elapsed_s
         self.sent = False
         self.partial: Tokens | None = None

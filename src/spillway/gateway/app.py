@@ -90,6 +90,8 @@ class Gateway:
 
     async def _serve(self, exchange: Exchange) -> None:
         self.in_flight += 1
+        if exchange.path.startswith(_ANTHROPIC):
+            exchange.extra_headers["request-id"] = exchange.request_id
         note = Note(exchange)
         try:
             await self._route(exchange, note)

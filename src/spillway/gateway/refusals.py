@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from spillway.core.errors import InferenceError
+from spillway.core.errors import InferenceError, StreamInterrupted
 
 _TYPES = {
     400: "invalid_request_error",
@@ -29,30 +30,44 @@ _ANTHROPIC_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+_object = msgspec.json.Decoder(dict[str, Any]).decode
+
 _USELESS = frozenset({"budget_exceeded", "quota_exhausted", "unauthorized_upstream", "forbidden_upstream"})
 """Codes after which the caller's own retry changes nothing."""
 
 _WAITS = frozenset({429, 503})
 _DEFAULT_WAIT_S = 1
+_SERVER = 500
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that says no."""
+    """An answer that says no.
+
+    Attributes:
+        native: the provider's own body, secrets masked, where it has Anthropic's shape.
+    """
 
     status: int
     code: str
     message: str
     param: str | None = None
     headers: dict[str, str] = {}
+    native: str | None = None
 
     def openai(self) -> dict[str, Any]:
         """Return the body in OpenAI's shape."""
-        kind = _TYPES.get(self.status, "server_error")
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < _SERVER else "server_error")
         return {"error": {"message": self.message, "type": kind, "code": self.code, "param": self.param}}
 
     def anthropic(self, request_id: str) -> dict[str, Any]:
-        """Return the body in Anthropic's shape; its type follows the status, the code stands in `details`."""
-        kind = _ANTHROPIC_TYPES.get(self.status, "api_error")
+        """Return the body in Anthropic's shape: the provider's own where there is one.
+
+        Of ours the type follows the status, and the code stands in `details`.
+        """
+        if self.native is not None:
+            with suppress(msgspec.DecodeError, RecursionError):
+                return _object(self.native)
+        kind = _ANTHROPIC_TYPES.get(self.status, "invalid_request_error" if self.status < _SERVER else "api_error")
         error = {"type": kind, "message": self.message, "details": {"error_code": self.code}}
         return {"type": "error", "error": error, "request_id": request_id}
 
@@ -81,4 +96,14 @@ def refusal_of(error: InferenceError) -> Refusal:
     if error.deployment:
         headers["x-spillway-deployment"] = error.deployment
     param = getattr(error, "param", None)
-    return Refusal(status=status, code=error.code, message=str(error), param=param, headers=headers)
+    return Refusal(
+        status=status, code=error.code, message=str(error), param=param, headers=headers, native=_native_of(error)
+    )
+
+
+def _native_of(error: InferenceError) -> str | None:
+    """Return the provider's own body; that of a broken stream is the one of what broke it."""
+    cause = error.__cause__
+    if error.native is None and isinstance(error, StreamInterrupted) and isinstance(cause, InferenceError):
+        return cause.native
+    return error.native

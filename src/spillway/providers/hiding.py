@@ -23,6 +23,8 @@ def hide(error: InferenceError, secrets: Iterable[Secret]) -> None:
             one.args = (_masked(one.message, secrets),)
             if one.body:
                 one.body = _masked(one.body, secrets)
+            if one.native:
+                one.native = _masked(one.native, secrets)
         if one.__cause__ is not None and _shows(one.__cause__, secrets):
             one.__cause__ = None
         if one.__context__ is not None and _shows(one.__context__, secrets):

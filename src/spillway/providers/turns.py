@@ -14,11 +14,15 @@ from spillway.providers.parts import Media, Native, Text, read_parts
 
 _THOUGHT_KEYS = frozenset({"thinking_blocks", "extra_content", "server_blocks", "block_order"})
 _OUTPUT_ONLY = frozenset({"annotations", "audio", "reasoning", "reasoning_content", "refusal"})
+_RESPONSES_ONLY = frozenset({"output_items", "output_order", "phase", "reasoning_items"})
 _KEYS: dict[str, frozenset[str]] = {
     "system": frozenset({"role", "content", "cache_control"}),
     "developer": frozenset({"role", "content", "cache_control"}),
     "user": frozenset({"role", "content", "cache_control"}),
-    "assistant": frozenset({"role", "content", "tool_calls", "cache_control"}) | _OUTPUT_ONLY | _THOUGHT_KEYS,
+    "assistant": frozenset({"role", "content", "tool_calls", "cache_control"})
+    | _OUTPUT_ONLY
+    | _THOUGHT_KEYS
+    | _RESPONSES_ONLY,
     "tool": frozenset({"role", "content", "tool_call_id", "name", "is_error", "cache_control"}),
 }
 _arguments = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -213,12 +217,12 @@ def _said(
         for at, call in enumerate(message.get("tool_calls") or ())
     ]
     if not thoughts:
-        for key in ("reasoning_content", "reasoning"):
+        for key in ("reasoning_content", "reasoning", "reasoning_items"):
             if message.get(key):
                 losses.note(f"{where}.{key}", "reasoning goes back only with the signature of its provider")
                 break
-    for key in ("annotations", "audio", "server_blocks"):
-        if message.get(key) and key not in own and (arrange is None or key == "audio"):
+    for key in ("annotations", "audio", "server_blocks", "output_items"):
+        if message.get(key) and key not in own and (arrange is None or key in {"audio", "output_items"}):
             losses.note(f"{where}.{key}", f"the {losses.runtime} runtime can't carry it")
     if arrange is not None:
         return arrange(message, Said(thoughts, content, calls), where, losses)

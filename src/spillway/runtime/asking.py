@@ -14,7 +14,7 @@ from spillway.core.request import GenerateRequest, Prompt, as_inputs, as_message
 from spillway.remote.engine import Call, SpendGate
 from spillway.remote.worker import LiveStream, answer
 from spillway.runtime.calling import call_of
-from spillway.runtime.embedding import embed
+from spillway.runtime.embedding import EmbeddingErrand
 from spillway.runtime.errand import Errand
 from spillway.runtime.mapping import Mapper
 from spillway.runtime.routing import RouteTarget
@@ -146,8 +146,10 @@ class Asking:
         stream: bool,
         tenant: str = "",
         gate: SpendGate | None = None,
-    ) -> Errand:
+    ) -> Errand | EmbeddingErrand:
         """Return a request that is already built as an errand to be run, and to be looked at while and after it runs.
+
+        One for vectors goes out as several requests where the provider takes no more at once.
 
         Raises:
             ModelNotFound: there is no deployment or group `name`.
@@ -156,6 +158,8 @@ class Asking:
         if not self._room.started:
             await self._room.start()
         route = self._room.routes().route(name)
+        if request.inputs is not None:
+            return EmbeddingErrand(request, route, tenant, gate)
         call = call_of(request, route, tenant, stream=stream)
         call.gate = gate
         return Errand(call, route)
@@ -181,7 +185,7 @@ class Asking:
         Args:
             inputs: a text, texts, or lists of token numbers; none of them empty.
             dimensions: how long the vectors are to be.
-            max_cost_usd: refuse a request (a batch of the inputs) when its estimate is above it.
+            max_cost_usd: refuse when the estimate of all inputs is above it.
 
         Raises:
             InferenceError: as in `generate`; of several batches the first that failed, the others are cancelled.
@@ -198,8 +202,9 @@ class Asking:
             timeout_s=timeout_s,
             max_cost_usd=max_cost_usd,
             fallback=fallback,
+            idempotency_id=new_id(),
         )
-        return await embed(request, route, tenant)
+        return await EmbeddingErrand(request, route, tenant).run()
 
     async def count_tokens(
         self,

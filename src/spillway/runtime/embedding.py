@@ -11,11 +11,13 @@ import msgspec
 from spillway.core.clock import new_id
 from spillway.core.errors import InferenceError
 from spillway.core.reply import Embeddings, Usage
-from spillway.remote.worker import answer
+from spillway.remote.cost import input_bound
 from spillway.runtime.calling import call_of
+from spillway.runtime.errand import Errand
 
 if TYPE_CHECKING:
     from spillway.core.request import GenerateRequest
+    from spillway.remote.engine import SpendGate
     from spillway.runtime.routing import RouteTarget
 
 Inputs = Sequence[str | Sequence[int]]
@@ -27,28 +29,92 @@ MOST_BYTES = 300_000
 """UTF-8 bytes, an upper bound of tokens, that one request carries: OpenAI's limit for all its inputs together."""
 
 
-async def embed(request: GenerateRequest, route: Sequence[RouteTarget], tenant: str) -> Embeddings:
-    """Return one vector for each input of `request`, which may take several requests.
+class EmbeddingErrand:
+    """A request for vectors on its way through the engines, as one request for each batch that a provider takes.
+
+    Made by `Cluster.errand`; `run` is awaited once. What may be asked of an `Errand` may be asked of it: sums over its
+    batches, and of the times the longest.
 
     Raises:
-        InferenceError: of the first batch that failed; the others are cancelled.
+        BadRequest: a keyword of the request is wrong.
     """
 
-    async def ask(inputs: Inputs) -> Embeddings:
-        part = msgspec.structs.replace(request, inputs=inputs, idempotency_id=new_id())
-        return cast("Embeddings", await answer(call_of(part, route, tenant), route))
+    __slots__ = ("_errands", "input_bound")
 
-    runners = [runner for target in route for engine in target.members for runner in engine.runners]
-    most = min(getattr(runner, "most_inputs", MOST_INPUTS) for runner in runners)
-    runs = list(batches(request.inputs or (), most))
-    if len(runs) == 1:
-        return await ask(runs[0])
-    try:
-        async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(ask(run)) for run in runs]
-    except* InferenceError as failed:
-        raise _first_of(failed) from None
-    return joined([task.result() for task in asked])
+    def __init__(
+        self, request: GenerateRequest, route: Sequence[RouteTarget], tenant: str, gate: SpendGate | None = None
+    ) -> None:
+        runners = [runner for target in route for engine in target.members for runner in engine.runners]
+        most = min(getattr(runner, "most_inputs", MOST_INPUTS) for runner in runners)
+        runs = list(batches(request.inputs or (), most))
+        parts = [request] if len(runs) == 1 else list(_parts(request, runs))
+        self._errands: list[Errand] = []
+        for part in parts:
+            call = call_of(part, route, tenant)
+            call.gate = gate
+            self._errands.append(Errand(call, route))
+        self.input_bound = sum(errand.input_bound for errand in self._errands)
+
+    async def run(self) -> Embeddings:
+        """Return one vector for each input.
+
+        Raises:
+            InferenceError: of the first batch that failed; the others are cancelled.
+        """
+        errands = self._errands
+        if len(errands) == 1:
+            return cast("Embeddings", await errands[0].run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(errand.run()) for errand in errands]
+        except BaseExceptionGroup as group:
+            # Not `except*`: what is raised there comes out wrapped in another group.
+            failed, others = group.split(InferenceError)
+            if failed is None or others is not None:
+                raise
+            raise _first_of(failed) from None
+        return joined([cast("Embeddings", task.result()) for task in asked])
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were sent."""
+        return sum(errand.attempts for errand in self._errands)
+
+    @property
+    def retries(self) -> int:
+        """Attempts that repeated a failed one."""
+        return sum(errand.retries for errand in self._errands)
+
+    @property
+    def queued_s(self) -> float:
+        """Seconds that the batch which waited longest spent waiting for a slot and a permit."""
+        return max(errand.queued_s for errand in self._errands)
+
+    @property
+    def upstream_s(self) -> float:
+        """Seconds that the batch which took longest spent in attempts that have ended."""
+        return max(errand.upstream_s for errand in self._errands)
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether another deployment was asked than the ones that it was for."""
+        return any(errand.fell_back for errand in self._errands)
+
+    def __repr__(self) -> str:
+        return f"<EmbeddingErrand batches {len(self._errands)} attempts {self.attempts}>"
+
+
+def _parts(request: GenerateRequest, runs: Sequence[Inputs]) -> Iterator[GenerateRequest]:
+    """Yield one request for each batch, the first under the request's own id; each with its share of the cap."""
+    whole = input_bound(request)
+    for at, run in enumerate(runs):
+        part = msgspec.structs.replace(
+            request, inputs=run, idempotency_id=new_id() if at else request.idempotency_id or new_id()
+        )
+        if request.max_cost_usd is not None:
+            share = request.max_cost_usd * input_bound(part) / whole
+            part = msgspec.structs.replace(part, max_cost_usd=share)
+        yield part
 
 
 def _first_of(group: BaseExceptionGroup[InferenceError]) -> InferenceError:

@@ -183,7 +183,7 @@ def test_anthropics_codes_tell_spending_from_rates(code, expected, wait):
 
 def test_anthropics_refusals_that_are_not_its_own_and_those_it_calls_final():
     page = anthropic_errors.refusal(413, {}, b"<html><title>413 Request Entity Too Large</title></html>")
-    assert (type(page), page.status, hasattr(page, "native")) == (BadRequest, 413, False)
+    assert (type(page), page.status, page.native) == (BadRequest, 413, None)
     body = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}'
     busy = anthropic_errors.refusal(529, {"retry-after": "2"}, body)
     assert (busy.reason, busy.retry_after, busy.retryable) == ("overloaded", 2.0, True)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from spillway.gateway.doors.chat import chat
+from spillway.gateway.doors.count_tokens import count_tokens
 from spillway.gateway.doors.door import Door
 from spillway.gateway.doors.embeddings import embeddings
 from spillway.gateway.doors.health import alive, ready
-from spillway.gateway.doors.models import models
+from spillway.gateway.doors.messages import messages
+from spillway.gateway.doors.models import model, models
+from spillway.gateway.doors.responses import input_tokens, kept, responses
 
 __all__ = ["BRANCHES", "DOORS", "Door", "door_of"]
 
 DOORS: dict[str, Door] = {
     "/v1/chat/completions": Door("chat", chat),
     "/v1/embeddings": Door("embeddings", embeddings),
+    "/v1/messages": Door("messages", messages),
+    "/v1/messages/count_tokens": Door("count_tokens", count_tokens),
     "/v1/models": Door("models", models, methods=("GET", "HEAD")),
+    "/v1/responses": Door("responses", responses),
+    "/v1/responses/input_tokens": Door("input_tokens", input_tokens),
     "/healthz": Door("healthz", alive, methods=("GET", "HEAD"), access="open"),
     "/readyz": Door("readyz", ready, methods=("GET", "HEAD"), access="open"),
 }
 """Every route by its exact path."""
 
-BRANCHES: tuple[tuple[str, Door], ...] = ()
+BRANCHES: tuple[tuple[str, Door], ...] = (
+    ("/v1/models/", Door("models", model, methods=("GET", "HEAD"))),
+    ("/v1/responses/", Door("responses", kept, methods=("GET", "POST", "DELETE"))),
+)
 """Routes by what their path begins with."""
 
 

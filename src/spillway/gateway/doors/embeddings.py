@@ -1,4 +1,4 @@
-"""`POST /v1/embeddings`."""
+"""`POST /v1/embeddings`: vectors of any deployment that makes them, however many inputs its provider takes at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from spillway.core.chat_request import read_embeddings
 from spillway.core.chat_shape import embeddings_list
 from spillway.core.clock import new_id
 from spillway.core.errors import BadRequest
+from spillway.core.places import without_places
 from spillway.core.reply import Embeddings
 from spillway.gateway.visit import admitted
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 async def embeddings(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer an embeddings request, as numbers or packed in base64 as little-endian float32."""
-    body = await exchange.json_object()
+    body = without_places(await exchange.json_object())
     form = body.get("encoding_format", "float")
     if form not in {"float", "base64"}:
         raise BadRequest("encoding_format must be float or base64", param="encoding_format")

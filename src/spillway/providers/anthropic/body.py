@@ -24,12 +24,11 @@ _OPENAI_ONLY = (
     "logit_bias",
     "prediction",
     "presence_penalty",
-    "prompt_cache_key",
-    "prompt_cache_retention",
     "store",
     "verbosity",
     "web_search_options",
 )
+_NO_EFFECT = ("prompt_cache_key", "prompt_cache_retention")
 
 
 def encode_messages(
@@ -123,6 +122,9 @@ def _add_extra(body: dict[str, Any], extra: dict[str, Any], losses: Losses) -> N
     for name in _OPENAI_ONLY:
         if extra.pop(name, None):
             losses.drop(f"extra.{name}", "the API has none")
+    for name in _NO_EFFECT:
+        if extra.pop(name, None):
+            losses.note(f"extra.{name}", "the API caches by cache_control")
     extra.pop("stream_options", None)
     users = [extra.pop(name, None) for name in ("safety_identifier", "user")]
     user = users[0] or users[1]

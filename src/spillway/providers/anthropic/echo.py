@@ -5,6 +5,7 @@ fields, and `block_order` tells how it all follows each other; it is there only 
 (thinking, text, calls):
 
     12          the next 12 characters of `content`, cited as those of the `annotations` say that cover just these
+    "content"   the next part of a `content` that is a list
     "thinking"  the next of `thinking_blocks`
     "tool"      the next of `tool_calls`
     "server"    the next of `server_blocks`: calls of the provider's own tools, their results, any block not known
@@ -22,7 +23,7 @@ from spillway.providers.encoding import Losses
 from spillway.providers.parts import Native, Text
 from spillway.providers.turns import Block, Said
 
-THINKING, TOOL, SERVER = "thinking", "tool", "server"
+THINKING, TOOL, SERVER, CONTENT = "thinking", "tool", "server", "content"
 _USUAL = {THINKING: 0, TOOL: 2}
 
 
@@ -91,12 +92,20 @@ def arrange(message: Message, said: Said, where: str, losses: Losses) -> list[Bl
 
 
 def _ordered(order: Any, message: Message, said: Said, server: Sequence[Block], where: str) -> list[Block] | None:
-    texts = [block.text for block in said.content if isinstance(block, Text)]
-    if not isinstance(order, Sequence) or len(texts) != len(said.content):
+    if not isinstance(order, Sequence):
         return None
-    text = "".join(texts)
+    by_part = CONTENT in order
+    texts = [block.text for block in said.content if isinstance(block, Text)]
+    if not by_part and len(texts) != len(said.content):
+        return None
+    text = "" if by_part else "".join(texts)
     cited = _citations(message.get("annotations"))
-    queues: dict[str, Iterator[Block]] = {THINKING: iter(said.thoughts), TOOL: iter(said.calls), SERVER: iter(server)}
+    queues: dict[str, Iterator[Block]] = {
+        THINKING: iter(said.thoughts),
+        TOOL: iter(said.calls),
+        SERVER: iter(server),
+        CONTENT: iter(said.content if by_part else ()),
+    }
     blocks: list[Block] = []
     at = 0
     for entry in order:

@@ -22,17 +22,21 @@ _SPENT = (
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
     """Return the error that a refusal means; `native` is its body, secrets masked, if it has the API's own shape."""
-    error = _of_money(refusals.of_status("anthropic", status, headers, body))
-    if len(body) <= NATIVE_LIMIT:
-        said = decode_object(body)
-        if said.get("type") == "error" and isinstance(said.get("error"), dict):
-            error.native = redact(body)  # type: ignore[attr-defined] # for who answers in the same dialect
-    return error
+    return _with_native(_of_money(refusals.of_status("anthropic", status, headers, body)), body)
 
 
 def in_answer(body: bytes) -> InferenceError:
     """Return the error that an `error` event, or an error's body in a 200, means."""
-    return _of_money(refusals.in_answer("anthropic", body))
+    return _with_native(_of_money(refusals.in_answer("anthropic", body)), body)
+
+
+def _with_native(error: InferenceError, body: bytes) -> InferenceError:
+    """Keep the body for who answers in the same dialect, if it has the API's own shape."""
+    if len(body) <= NATIVE_LIMIT:
+        said = decode_object(body)
+        if said.get("type") == "error" and isinstance(said.get("error"), dict):
+            error.native = redact(body)
+    return error
 
 
 def _of_money(error: InferenceError) -> InferenceError:

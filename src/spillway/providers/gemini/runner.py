@@ -21,6 +21,7 @@ from spillway.providers.gemini.contents import Target
 from spillway.providers.gemini.embeddings import decode_embeddings, encode_embeddings
 from spillway.providers.gemini.token_exchange import TokenExchange
 from spillway.providers.gemini.wire import ResponseStream, decode_response
+from spillway.providers.takes import Takes
 from spillway.providers.wire_runner import USER_AGENT, WireRunner
 from spillway.remote.http import build_client, layer
 from spillway.remote.session import CredentialProvider
@@ -57,6 +58,13 @@ class GeminiWire:
         self._stream_url = f"{root}:streamGenerateContent?alt=sse"
         files = "" if self._vertex else f"{base}/v1beta"
         self._target = Target(self._model, vertex=self._vertex, files=files, safety=config.safety)
+        self.takes = Takes(
+            failures=True,
+            media=not self._target.old,
+            text_files=True,
+            fields=frozenset({"top_k"}),
+            thoughts={"generationConfig": {"thinkingConfig": {"includeThoughts": True}}},
+        )
         self._count_url = f"{root}:countTokens"
         self._embed_url = f"{root}:{'predict' if self._vertex else 'batchEmbedContents'}"
 

@@ -66,7 +66,6 @@ def read(body: Mapping[str, Any], route: Route, dialect: str) -> Ask:
     tools, forced, by_name = _chosen(body.get("tool_choice"), tools)
     options = body.get("stream_options")
     options = options if isinstance(options, dict) else {}
-    effort = body.get("reasoning_effort")
     cached, written = cache_counts(body, tokens)
     return Ask(
         model=model,
@@ -82,7 +81,7 @@ def read(body: Mapping[str, Any], route: Route, dialect: str) -> Ask:
         forced_tool=forced,
         forced_by_name=by_name,
         json_schema=_json_schema(body.get("response_format")),
-        thinking=isinstance(effort, str) and effort != "none",
+        thinking=_thinks(body, dialect),
         parallel=body.get("parallel_tool_calls") is not False,
         answers=_bounded(body, "n", MOST_ANSWERS) or 1,
         top_logprobs=_bounded(body, "top_logprobs", MOST_TOP_LOGPROBS) or 0,
@@ -91,6 +90,14 @@ def read(body: Mapping[str, Any], route: Route, dialect: str) -> Ask:
         cached_tokens=cached,
         cache_write_tokens=written,
     )
+
+
+def _thinks(body: Mapping[str, Any], dialect: str) -> bool:
+    """Return whether it is to reason; LiteLLM knows Anthropic's field too."""
+    effort, own = body.get("reasoning_effort"), body.get("thinking")
+    if dialect == "litellm" and isinstance(own, dict) and own.get("type") in {"enabled", "adaptive"}:
+        return True
+    return isinstance(effort, str) and effort != "none"
 
 
 def model_of(body: Mapping[str, Any], route: Route) -> str:

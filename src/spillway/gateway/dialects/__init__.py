@@ -1,0 +1,1 @@
+"""What the doors' APIs say, translated: pure functions from bodies to requests and from answers to bodies."""
