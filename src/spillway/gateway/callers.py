@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spillway.core.clock import Clock
     from spillway.core.reply import Usage
     from spillway.remote.cost import Reservation
+    from spillway.remote.rate_limit import RateLimiterHandle
 
 LONGEST_KEY = 512
 """Characters of a key; a longer one is refused unread."""
@@ -50,6 +51,21 @@ class Caller:
         if settings.max_spend_per_day_usd is not None:
             budget = Budget(max_spend_per_day_usd=settings.max_spend_per_day_usd)
         self.ledger = CostLedger(budget, clock=clock, limited_by="key")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names or patterns of what it may ask for; empty: everything."""
+        return self._models
+
+    @property
+    def ceiling(self) -> Priority:
+        """The highest class it may ask for."""
+        return self._ceiling
+
+    @property
+    def limiter(self) -> RateLimiterHandle:
+        """What its requests and tokens a minute pass through."""
+        return self._limiter
 
     def may_ask(self, model: str) -> bool:
         """Whether the key is for `model`, a name or group."""

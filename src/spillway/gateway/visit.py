@@ -61,6 +61,10 @@ class Note:
         """Take note that the caller has left."""
         self.outcome = "cancelled"
 
+    def failed(self, error: InferenceError) -> None:
+        """Take note of who was asked last for what nobody could answer."""
+        self.deployment = self.deployment or error.deployment or ""
+
     def refused(self, refusal: Refusal) -> None:
         """Take note of an error that the caller is told."""
         self.outcome = refusal.code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -120,7 +120,7 @@ class Cluster(Asking):
             raise BadRequest(f"{name!r} is a group; its deployments are: {members}")
 
         options = next(each for each in self._deployments if each.name == name)
-        return Deployed(options, entries, partial(self._room.actors, name))
+        return Deployed(options, entries, partial(self._room.actors, name), router.every)
 
     def deployments(self) -> list[str]:
         """Return the names of all deployments."""
@@ -137,6 +137,10 @@ class Cluster(Asking):
         if router is None:
             return ClusterMetrics(per_deployment=dict.fromkeys(self.deployments(), NOTHING_YET))
         return ClusterMetrics(per_deployment={name: measure(entries) for name, entries in router.entries.items()})
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Tell `observer` of every attempt and every request from now on; returns how to stop that."""
+        return self._room.observe(observer)
 
     # Life.
 

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from spillway.gateway import admin
 from spillway.gateway.doors.chat import chat
 from spillway.gateway.doors.door import Door
 from spillway.gateway.doors.embeddings import embeddings
 from spillway.gateway.doors.health import alive, ready
 from spillway.gateway.doors.models import models
 
-__all__ = ["BRANCHES", "DOORS", "Door", "door_of"]
+__all__ = ["BRANCHES", "DOORS", "UNSEEN", "Door", "door_of"]
 
 DOORS: dict[str, Door] = {
     "/v1/chat/completions": Door("chat", chat),
     "/v1/embeddings": Door("embeddings", embeddings),
     "/v1/models": Door("models", models, methods=("GET", "HEAD")),
+    "/dashboard": Door("dashboard", admin.dashboard, methods=("GET", "HEAD"), access="open"),
+    "/admin/deployments": Door("admin", admin.deployments, methods=("GET", "HEAD"), access="operator"),
+    "/admin/events": Door("admin", admin.events, methods=("GET",), access="operator"),
+    "/admin/reload": Door("admin", admin.reload, access="operator"),
     "/healthz": Door("healthz", alive, methods=("GET", "HEAD"), access="open"),
     "/readyz": Door("readyz", ready, methods=("GET", "HEAD"), access="open"),
 }
 """Every route by its exact path."""
 
-BRANCHES: tuple[tuple[str, Door], ...] = ()
+BRANCHES: tuple[tuple[str, Door], ...] = (
+    (admin.DEPLOYMENTS, Door("admin", admin.deployment, methods=("GET", "HEAD", "POST"), access="operator")),
+)
 """Routes by what their path begins with."""
+
+
+UNSEEN = frozenset(door.name for door in (*DOORS.values(), *(door for _, door in BRANCHES)) if door.access != "caller")
+"""The names of doors that are not for callers."""
 
 
 def door_of(path: str) -> Door | None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.errors import BudgetExceeded, InferenceError, RateLimited, Timeout
+from spillway.core.errors import Backpressure, BudgetExceeded, InferenceError, RateLimited, Timeout
 from spillway.remote.engine.gates import MONEY, PERMIT
 from spillway.remote.engine.metrics import RequestRecord
 
@@ -20,6 +20,31 @@ _logger = logging.getLogger("spillway.engine")
 _observer_logger = logging.getLogger("spillway.observers")
 
 SHUTTING_DOWN = "shutting_down"
+PAUSED = "paused"
+
+
+def no_room(engine: Engine, reason: str, rate: float) -> Backpressure:
+    """Return what a caller gets for whom there is no room, or no time left, to wait or to run.
+
+    Args:
+        rate: requests that leave the engine in a second; 0: not known.
+    """
+    serving, queue = engine.deployment.serving, engine.queue
+    words = {
+        "full": f"the queue is full ({len(queue)} of {queue.capacity})",
+        SHUTTING_DOWN: "shutting down",
+        PAUSED: "out of service, by its operator",
+        "queue_timeout": f"no worker became free within {serving.queue_timeout_s:g} s",
+    }
+    error = Backpressure(
+        words[reason],
+        provider=engine.kind,
+        deployment=engine.name,
+        reason=reason,
+        retry_after=max(1.0, len(queue) / rate) if rate > 0 else None,
+    )
+    error.final = reason == "full" and serving.on_capacity_exhausted == "reject"
+    return error
 
 
 def cut_short(call: Call, engine: Engine, reason: str, *, sent: bool) -> InferenceError:
