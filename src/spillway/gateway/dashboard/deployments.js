@@ -67,7 +67,7 @@ const drawCard = (card, d, now) => {
   put(card.stats.p99, seconds(quarter?.p99_s));
   put(card.stats.failed, quarter ? share(quarter.failed, all) : NONE);
   card.stats.failed.className = quarter && quarter.failed / all > 0.05 ? "bad" : "";
-  put(card.stats.spent, usd(d.spent_usd));
+  put(card.stats.spent, about(d.spent_usd));
   const rows = rowsOf(trackOf(d.name), now);
   spark(card.spark, rows);
   set(card.spark, "aria-label", `${count(all)} requests in 15 minutes, ${quarter ? count(quarter.failed) : "0"} failed`);
@@ -91,7 +91,7 @@ const drawMeters = (card, d) => {
     ["workers", d.busy, d.workers, `${count(d.busy)} of ${count(d.workers)}`],
     ["queue", d.queued, d.queue_capacity, `${count(d.queued)} of ${count(d.queue_capacity)}`],
     ...d.limits.windows.map((w) => [perMinute(w.limit), w.used, w.in_use, `${short(w.used)} of ${short(w.in_use)}`]),
-    ...(d.budget?.windows || []).map((w) => [`spend/${w.per}`, w.spent_usd, w.cap_usd, `${usd(w.spent_usd)} of ${usd(w.cap_usd)}`]),
+    ...(d.budget?.windows || []).map((w) => [`spend/${w.per}`, w.spent_usd, w.cap_usd, `${about(w.spent_usd)} of ${about(w.cap_usd)}`]),
   ];
   const labels = wanted.map(([label]) => label);
   for (const [label, made] of card.meters) if (!labels.includes(label)) { made.node.remove(); card.meters.delete(label); }
@@ -141,7 +141,7 @@ const drawKeys = (keys) => {
       el("th", { scope: "row" }, key.name, el("div", { class: "soft", text: may })),
       use(requests?.used, requests?.most, `${short(requests?.used)} of ${short(requests?.most)}`),
       use(tokens?.used, tokens?.most, `${short(tokens?.used)} of ${short(tokens?.most)}`),
-      day ? use(day.spent_usd, day.cap_usd, `${usd(day.spent_usd)} of ${usd(day.cap_usd)}`) : el("td", { class: "soft", text: `${usd(key.spent_usd)}, no cap` }));
+      day ? use(day.spent_usd, day.cap_usd, `${about(day.spent_usd)} of ${about(day.cap_usd)}`) : el("td", { class: "soft", text: `${usd(key.spent_usd)}, no cap` }));
   }));
 };
 
@@ -159,8 +159,8 @@ const drawTiles = (state) => {
   put($("t-busy"), count(sums("busy")));
   put($("t-queued"), `${count(sums("queued"))} queued`);
   const known = state.deployments.filter((d) => d.spent_usd !== null);
-  put($("t-spend"), usd(known.reduce((so_far, d) => so_far + d.spent_usd, 0)));
-  put($("t-spend-of"), `${usd(quarter.cost_usd)} in 15 min${known.length < state.deployments.length ? ", some unknown" : ""}`);
+  put($("t-spend"), about(known.reduce((so_far, d) => so_far + d.spent_usd, 0)));
+  put($("t-spend-of"), `${about(quarter.cost_usd)} in 15 min${known.length < state.deployments.length ? ", some unknown" : ""}`);
   const open = state.deployments.filter((d) => d.breaker.state !== "CLOSED").length;
   const away = state.deployments.filter((d) => !d.in_service).length;
   put($("t-open"), open ? `${open} open` : "closed");

@@ -35,6 +35,7 @@ const short = (n) => {
 const rate = (n) => (n >= 100 ? count(n) : n >= 10 ? n.toFixed(1) : n.toFixed(2));
 const seconds = (s) => {
   if (s === null || s === undefined) return NONE;
+  if (s === 0) return "0 s";
   if (s < 0.001) return `${(s * 1e6).toFixed(0)} µs`;
   if (s < 0.01) return `${(s * 1000).toFixed(1)} ms`;
   if (s < 0.9995) return `${(s * 1000).toFixed(0)} ms`;
@@ -54,6 +55,8 @@ const usd = (n) => {
   if (Math.abs(n) >= 1000) return `$${whole.format(n)}`;
   return `$${n.toFixed(Math.abs(n) >= 1 ? 2 : Math.abs(n) >= 0.01 ? 4 : 6)}`;
 };
+/* As much as a glance takes. */
+const about = (n) => (n && Math.abs(n) < 0.01 ? (n < 0.0001 ? "<$0.0001" : `$${n.toFixed(4)}`) : n && Math.abs(n) < 1000 ? `$${n.toFixed(2)}` : usd(n));
 const share = (part, all) => {
   if (!all) return NONE;
   const percent = (part / all) * 100;

@@ -13,7 +13,7 @@ const keepRequests = (rows, anew = false) => {
 
 const matches = (r, text, kind) => (!kind || r.kind === kind) && (!text || [r.caller, r.model, r.deployment, r.outcome, r.request_id, r.door].some((part) => part.toLowerCase().includes(text)));
 
-const outcome = (kind, text) => el("span", { class: `out c-${kind}` }, el("i", { "aria-hidden": "true" }), text);
+const outcome = (kind, text) => el("span", { class: `out c-${kind}` }, el("i", { "aria-hidden": "true" }), el("span", { text }));
 const outcomeWords = (r) => (r.kind === "ok" ? (r.fell_back ? "ok, fell back" : r.retries ? "ok, retried" : "ok") : r.kind === "left" ? "caller left" : words(r.outcome));
 
 const makeRow = (r) => {
