@@ -57,7 +57,9 @@ class Errand:
     def fell_back(self) -> bool:
         """Whether another deployment was asked than the ones that it was for."""
         asked = self._route[0].members
-        return any(engine not in asked for engine in self._call.tried)
+        call = self._call
+        # Those that were tried have failed; who answered stands beside them.
+        return any(engine not in asked for engine in (*call.tried, call.engine) if engine is not None)
 
     @property
     def retries(self) -> int:

@@ -1,7 +1,7 @@
 """`GET /admin/events`: the state once a second and each request as it ends, as server-sent events.
 
 hello      once: the version, the last 15 minutes, the last requests, the journal
-state      each second: deployments, keys, the gateway; with the newest buckets of the 15 minutes
+state      each second and after each entry: deployments, keys, the gateway; the newest buckets of the 15 minutes
 requests   those that ended since, at most four times a second, at most as many as are kept
 journal    what operators and circuits did since
 bye        the gateway is about to stop
@@ -52,7 +52,7 @@ async def events(gateway: Gateway, _caller: None, exchange: Exchange, note: Note
     leaving = asyncio.ensure_future(exchange.left())
     try:
         console.follow()
-        await exchange.begin_events({"cache-control": "no-store"})
+        await exchange.begin_events({})
         await _tell(gateway, console, exchange, leaving)
     finally:
         console.readers -= 1
@@ -68,7 +68,8 @@ async def _tell(gateway: Gateway, console: Console, exchange: Exchange, leaving:
     while not leaving.done():
         now = console.now()
         frames = b""
-        if now >= state_at:
+        told = console.journal.since(noted) if console.journal.count > noted else []
+        if told or now >= state_at:
             newest = console.history.values(now, console.epoch, buckets=2)
             frames += _event("state", {**console.state(), "history": newest})
             state_at = now + STATE_EVERY_S
@@ -77,10 +78,9 @@ async def _tell(gateway: Gateway, console: Console, exchange: Exchange, leaving:
             rows = console.recent.since(seen, console.epoch)
             frames += _event("requests", {"missed": count - seen - len(rows), "requests": rows})
             seen = count
-        if console.journal.count > noted:
-            frames += _event("journal", console.journal.since(noted))
+        if told:
+            frames += _event("journal", told)
             noted = console.journal.count
-            state_at = min(state_at, now)
         if frames:
             await exchange.write(frames)
         if gateway.draining:
