@@ -59,7 +59,7 @@ class Errand:
         asked = self._route[0].members
         call = self._call
         # Those that were tried have failed; who answered stands beside them.
-        return any(engine not in asked for engine in (*call.tried, call.engine) if engine is not None)
+        return any(engine not in asked for engine in (*call.tried, getattr(call, "engine", None)) if engine)
 
     @property
     def retries(self) -> int:

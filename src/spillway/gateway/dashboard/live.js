@@ -95,8 +95,10 @@ const connect = async () => {
       const said = await answer.json().catch(() => null);
       throw new Error(said?.error?.message || `The gateway answers ${answer.status}`);
     }
+    const wasLocked = !$("key-form").hidden;
     $("key-form").hidden = true;
     $("board").hidden = false;
+    if (wasLocked) $("main").focus();
     await listen(answer.body, heard, mine);
   } catch (error) {
     if (error instanceof Error && error.name === "Error") trouble = error.message;
