@@ -24,7 +24,10 @@ Examples:
 @click.option("--url", metavar="URL", help="Default: [gateway] bind of the project file.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done, and the state after it, as JSON.")
 def command(*, action: str, name: str, for_s: float | None, config: str | None, url: str | None, as_json: bool) -> None:
-    """Force the circuit of deployment NAME open, or close it, in a running gateway."""
+    """Force the circuit of a running gateway's deployment open, or close it.
+
+    NAME is a deployment's, not a group's. What is in flight goes on.
+    """
     from spillway.cli.admin_client import admin_client, segment
     from spillway.cli.output import print_json
 

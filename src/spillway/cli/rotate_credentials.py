@@ -14,7 +14,10 @@ PATIENCE_S = 75.0
 @click.option("--url", metavar="URL", help="Default: [gateway] bind of the project file.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done, and the state after it, as JSON.")
 def command(*, name: str, config: str | None, url: str | None, as_json: bool) -> None:
-    """Re-read the secret of deployment NAME and rebuild its session; nothing in flight is dropped."""
+    """Have a running gateway read the secret of a deployment again.
+
+    The session of deployment NAME is rebuilt with what its source says now; nothing in flight is dropped.
+    """
     from spillway.cli.admin_client import admin_client, segment
     from spillway.cli.output import print_json
 

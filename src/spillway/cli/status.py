@@ -24,7 +24,7 @@ Examples:
 @click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one line each second.")
 def command(*, config: str | None, url: str | None, watch: bool, as_json: bool) -> None:
-    """Show the deployments of a running gateway: queue, in flight, breaker, limits used, spend."""
+    """Show the deployments of a running gateway: queue, in flight, breaker, limits, spend."""
     from spillway.cli.admin_client import admin_client
     from spillway.cli.output import print_json, print_table
 
