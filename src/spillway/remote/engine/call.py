@@ -75,7 +75,8 @@ class Call:
     Attributes:
         deadline: the loop's seconds by which everything must be over.
         attempts: attempts that were sent, over all deployments.
-        upstream_s: seconds spent in attempts that have ended.
+        upstream_s: seconds spent waiting for providers: in attempts (of a stream: up to its first content, then in each
+            read) and for renewed credentials.
         retries: of these, repetitions that the retry engine granted.
         history: `(deployment, code, elapsed_s)` of each failed attempt.
         last_error: the error of the newest failed attempt.

@@ -58,6 +58,8 @@ class Engine:
         self.name = deployment.name
         self.runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
+        config = deployment.runtime_config
+        self.endpoint = "" if config is None else config.endpoint or ""
         self._open_runners = self.runners
         self.gates = gates
         self.loop = loop
