@@ -14,6 +14,7 @@ from spillway.gateway.doors import door_of
 from spillway.gateway.exchange import CallerGone, Exchange, Receive, Scope, Send, TooLarge
 from spillway.gateway.operator import Operator
 from spillway.gateway.refusals import Refusal, refusal_of
+from spillway.gateway.seeing.counting import RequestCounts
 from spillway.gateway.visit import Note
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Gateway:
     Attributes:
         draining: whether it is about to stop; it is not ready then, and still answers.
         in_flight: requests that have begun and not ended.
+        counts: of all that have ended, for `/metrics`.
     """
 
     def __init__(
@@ -49,7 +51,8 @@ class Gateway:
         listeners: Sequence[Listener] = (),
     ) -> None:
         self.cluster = cluster
-        self.listeners = list(listeners)
+        self.counts = RequestCounts()
+        self.listeners = [self.counts, *listeners]
         self.operator = Operator(admin_key)
         self.draining = False
         self.in_flight = 0

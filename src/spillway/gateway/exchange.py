@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from spillway.core.clock import loop_clock
 from spillway.core.errors import BadRequest
 
 BODY_LIMIT = 64 * 1024 * 1024
@@ -49,10 +50,12 @@ class Exchange:
         request_id: the caller's `x-request-id`, or ours.
         status: of the answer, 0 before its head is out.
         begun: whether the head of the answer is out; after that no other answer is possible.
+        waited_s: seconds spent waiting for the caller, to send its body and to take the answer.
     """
 
     __slots__ = (
         "_body_read",
+        "_clock",
         "_receive",
         "_send",
         "begun",
@@ -66,6 +69,7 @@ class Exchange:
         "repeated",
         "request_id",
         "status",
+        "waited_s",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
@@ -88,6 +92,8 @@ class Exchange:
         self.status = 0
         self.gone = False
         self.extra_headers: dict[str, str] = {}
+        self.waited_s = 0.0
+        self._clock = loop_clock()
         self._receive = receive
         self._send = send
         self._body_read = False
@@ -102,6 +108,7 @@ class Exchange:
         """
         pieces: list[bytes] = []
         size = 0
+        began = self._clock()
         try:
             while True:
                 async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -119,6 +126,8 @@ class Exchange:
                     break
         except TimeoutError:
             raise BadRequest("the body came too slowly", reason="slow_body") from None
+        finally:
+            self.waited_s += self._clock() - began
         self._body_read = True
         return _plain(b"".join(pieces), self.headers.get("content-encoding"))
 
@@ -181,12 +190,15 @@ class Exchange:
     async def _put(self, message: MutableMapping[str, Any]) -> None:
         if self.gone:
             raise CallerGone
+        began = self._clock()
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 await self._send(message)
         except (TimeoutError, OSError):
             self.gone = True
             raise CallerGone from None
+        finally:
+            self.waited_s += self._clock() - began
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.path} {'begun' if self.begun else 'open'}>"

@@ -6,6 +6,7 @@ from spillway.gateway.doors.chat import chat
 from spillway.gateway.doors.door import Door
 from spillway.gateway.doors.embeddings import embeddings
 from spillway.gateway.doors.health import alive, ready
+from spillway.gateway.doors.metrics import metrics
 from spillway.gateway.doors.models import models
 
 __all__ = ["BRANCHES", "DOORS", "Door", "door_of"]
@@ -15,6 +16,7 @@ DOORS: dict[str, Door] = {
     "/v1/embeddings": Door("embeddings", embeddings),
     "/v1/models": Door("models", models, methods=("GET", "HEAD")),
     "/healthz": Door("healthz", alive, methods=("GET", "HEAD"), access="open"),
+    "/metrics": Door("metrics", metrics, methods=("GET", "HEAD"), access="operator"),
     "/readyz": Door("readyz", ready, methods=("GET", "HEAD"), access="open"),
 }
 """Every route by its exact path."""
