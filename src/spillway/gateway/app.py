@@ -35,6 +35,7 @@ class Gateway:
         keys: gateway keys and their secrets; none: open to everybody who reaches it.
         admin_key: opens the operator's doors; None: they are open to loopback only.
         listeners: told of every request after its end.
+        name: what metrics and logs call the whole.
 
     Attributes:
         draining: whether it is about to stop; it is not ready then, and still answers.
@@ -49,8 +50,10 @@ class Gateway:
         *,
         admin_key: Secret | None = None,
         listeners: Sequence[Listener] = (),
+        name: str = "spillway",
     ) -> None:
         self.cluster = cluster
+        self.name = name
         self.counts = RequestCounts()
         self.listeners = [self.counts, *listeners]
         self.operator = Operator(admin_key)

@@ -160,7 +160,7 @@ GATEWAY = (
         "spillway_refusals_total", "door", "limited_by", says="Requests that were refused, by whose limit it was."
     ),
     _counter("spillway_disconnects_total", "door", says="Callers who left before the end of their answer."),
-    _gauge("spillway_requests_in_flight", says="Requests that have begun and not ended."),
+    _gauge("spillway_requests_in_flight", says="Requests that have begun and not ended, but for the scrape."),
     _gauge("spillway_ready", says="1 when /readyz says so."),
     _counter("spillway_key_requests_total", "key", says="Requests by gateway key."),
     _counter(
@@ -175,7 +175,7 @@ GATEWAY = (
     _gauge("spillway_key_budget_usd", "key", "window", says="A gateway key's cap."),
     _gauge("spillway_key_budget_spent_usd", "key", "window", says="Spent in the window."),
     _gauge("spillway_key_budget_left_usd", "key", "window", says="Neither spent nor reserved; never below 0."),
-    _gauge("spillway_build_info", "version", "python", says="1; what runs."),
+    _gauge("spillway_build_info", "cluster", "version", "python", says="1; the labels say what runs."),
 )
 """Of a gateway. `key` is a name, never the key."""
 

@@ -60,7 +60,7 @@ class RequestCounts:
                 self._key_pico.add((key,), record.cost_pico)
 
     def read(self, gateway: Gateway) -> list[Reading]:
-        """Return the readings of the gateway and of its Cluster; to be called on its loop."""
+        """Return the readings of the gateway and of its Cluster; called on its loop, while it serves the scrape."""
         counted = {
             "requests_total": self._requests.rows(),
             "refusals_total": self._refusals.rows(),
@@ -88,9 +88,9 @@ class RequestCounts:
 
 
 def _now(gateway: Gateway) -> Iterator[Row]:
-    yield METRICS["spillway_requests_in_flight"], (), gateway.in_flight
+    yield METRICS["spillway_requests_in_flight"], (), gateway.in_flight - 1
     yield METRICS["spillway_ready"], (), gateway.ready()
-    yield METRICS["spillway_build_info"], (__version__, platform.python_version()), 1
+    yield METRICS["spillway_build_info"], (gateway.name, __version__, platform.python_version()), 1
     for caller in gateway.callers.every:
         for limit, most, _, used in limits_in(caller.used()):
             yield METRICS["spillway_key_limit"], (caller.name, limit), most
