@@ -25,4 +25,15 @@ async def gate(sim):
         yield make
 
 
+@pytest.fixture
+async def slow_gate():
+    """Make a gateway before a simulator whose chunks come 0.1 s apart."""
+    async with Simulator(SimConfig(seed=7, chunk_delay_s=0.1)) as simulator, contextlib.AsyncExitStack() as stack:
+
+        async def make(**options):
+            return await stack.enter_async_context(Gate(simulator, **options))
+
+        yield make
+
+
 __all__ = ["Asked", "ask"]

@@ -65,13 +65,11 @@ async def test_backoff_and_queue_are_none(gate, sim):
         assert record.overhead_s < OWN
 
 
-async def test_a_caller_who_leaves_a_stream_that_is_drained(gate, sim):
-    g = await gate()
-    sim.set_scenario({"phase": [{"fault": "slow-drip"}]})
-    g, kept = await told(gate, deployments=[g.deployment("m", on_disconnect="drain")])
+async def test_a_caller_who_leaves_a_stream(slow_gate):
+    g, kept = await told(slow_gate)
     leave = asyncio.Event()
     asyncio.get_running_loop().call_later(0.5, leave.set)
-    await g.chat("m", stream=True, how={"leave": leave})
+    await g.chat(stream=True, how={"leave": leave})
     (record,) = kept.served
     assert record.outcome == "cancelled"
     assert record.upstream_s > 0.3
