@@ -35,13 +35,18 @@ def tell(logger: logging.Logger, level: int, event: str, fields: Mapping[str, An
 
 
 class _Formatter(logging.Formatter):
-    """What both formats share."""
+    """What both formats share.
+
+    Args:
+        quotes: whether the words of exceptions are told, which may quote a prompt.
+    """
+
+    def __init__(self, *, quotes: bool = False) -> None:
+        super().__init__()
+        self._quotes = quotes
 
     def parts(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return the fields of a line, in order.
-
-        Of an exception only its type and its place are told, its words no more than at DEBUG: they may quote a prompt.
-        """
+        """Return the fields of a line, in order; of an exception its type and its place."""
         at = datetime.fromtimestamp(record.created, UTC)
         parts = {
             "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -53,8 +58,7 @@ class _Formatter(logging.Formatter):
         if fields:
             parts.update({name: value for name, value in fields.items() if value is not None and value != ""})
         if record.exc_info and record.exc_info[1] is not None:
-            words = logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
-            parts["exception"] = _told(record.exc_info[1], words=words)
+            parts["exception"] = _told(record.exc_info[1], quotes=self._quotes)
         return parts
 
 
@@ -67,7 +71,7 @@ class JsonFormatter(_Formatter):
         try:
             line = _encode(parts).decode()
         except (TypeError, UnicodeEncodeError):
-            line = _encode({name: _escaped(str(value)) for name, value in parts.items()}).decode()
+            line = _encode({name: _plain(value) for name, value in parts.items()}).decode()
         return _DANGEROUS.sub(_as_json, line)
 
 
@@ -88,7 +92,8 @@ class LineWriter(logging.Handler):
     Args:
         stream: where lines go; what it raises loses them and nothing else.
 
-    Close it to have everything written.
+    `end` has everything written. To `close` it only flushes: `logging.config` closes all handlers there are, and this
+    one goes on.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -96,6 +101,7 @@ class LineWriter(logging.Handler):
         self._stream = stream
         self._due: deque[logging.LogRecord] = deque()
         self._dropped = 0
+        self._writing = threading.Lock()
         self._some = threading.Event()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._write_all, name="spillway-log", daemon=True)
@@ -113,8 +119,16 @@ class LineWriter(logging.Handler):
             self._some.set()
         return True
 
+    def flush(self) -> None:
+        """Write what is left now."""
+        self._write()
+
     def close(self) -> None:
-        """Write what is left and end."""
+        """Write what is left now; further records are written too."""
+        self._write()
+
+    def end(self) -> None:
+        """Write what is left and end the thread."""
         self._end.set()
         self._some.set()
         self._thread.join(5.0)
@@ -129,6 +143,10 @@ class LineWriter(logging.Handler):
         self._write()
 
     def _write(self) -> None:
+        with self._writing:
+            self._write_due()
+
+    def _write_due(self) -> None:
         lines = []
         while self._due:
             record = self._due.popleft()
@@ -152,7 +170,7 @@ def logging_to(stream: TextIO, *, level: str = "INFO", form: str = "auto") -> It
     """Have the `spillway` loggers write to `stream` from here on, and nowhere else, until the end.
 
     Args:
-        level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
+        level: `DEBUG`, `INFO`, `WARNING` or `ERROR`; at DEBUG exceptions are told in words, which may quote a prompt.
         form: `json`, `text`, or `auto`: text on a terminal, else JSON.
 
     Raises:
@@ -164,10 +182,11 @@ def logging_to(stream: TextIO, *, level: str = "INFO", form: str = "auto") -> It
         raise ValueError(f"the log format must be json, text or auto, not {form!r}")
     words = form == "text" or (form == "auto" and stream.isatty())
     writer = LineWriter(stream)
-    writer.setFormatter(TextFormatter() if words else JsonFormatter())
+    formatter = TextFormatter if words else JsonFormatter
+    writer.setFormatter(formatter(quotes=level.upper() == "DEBUG"))
     logger = logging.getLogger(ROOT)
-    before = logger.level, logger.propagate
-    logger.addHandler(writer)
+    before, others = (logger.level, logger.propagate), logger.handlers[:]
+    logger.handlers[:] = [writer]
     logger.setLevel(level.upper())
     logger.propagate = False
     try:
@@ -176,10 +195,11 @@ def logging_to(stream: TextIO, *, level: str = "INFO", form: str = "auto") -> It
         logger.removeHandler(writer)
         logger.setLevel(before[0])
         logger.propagate = before[1]
-        writer.close()
+        logger.handlers.extend(others)
+        writer.end()
 
 
-def _told(error: BaseException, *, words: bool) -> str:
+def _told(error: BaseException, *, quotes: bool) -> str:
     """Return the types and places of an exception and of its causes, the newest first."""
     told: list[str] = []
     seen: set[int] = set()
@@ -188,7 +208,7 @@ def _told(error: BaseException, *, words: bool) -> str:
         seen.add(id(each))
         frames = traceback.extract_tb(each.__traceback__)
         places = " < ".join(f"{f.name} ({f.filename.rpartition('/')[2]}:{f.lineno})" for f in reversed(frames[-8:]))
-        told.append(f"{type(each).__name__}{f': {each}' if words else ''} in {places or '?'}")
+        told.append(f"{type(each).__name__}{f': {each}' if quotes else ''} in {places or '?'}")
         each = each.__cause__ or each.__context__
     return " after ".join(told)
 
@@ -202,6 +222,10 @@ def _shown(value: Any) -> str:
         return f"{value:.6g}"
     shown = _escaped(str(value))
     return f'"{shown}"' if " " in shown or not shown else shown
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (int, float)) else _escaped(str(value))
 
 
 def _escaped(text: str) -> str:
