@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
     from spillway.remote.engine.grant import Grant
+    from spillway.remote.sse import RawEvent
 
 _MAX_DRAINS = 16
 
@@ -95,12 +96,27 @@ class LiveStream:
         return self._call.attempts
 
     @property
+    def wire(self) -> str:
+        """The API in whose words its frames are; empty where there are none, and it must be translated."""
+        return getattr(self._handle, "wire", "")
+
+    def take_frames(self) -> list[RawEvent]:
+        """Return the events that came since this was last called, as they came; only where there is a `wire`.
+
+        Those from before the commit point are among them; an event that says the stream failed never is.
+        """
+        frames: list[RawEvent] = self._handle.take_frames()  # type: ignore[attr-defined] # a handle with a wire has it
+        return frames
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop it must be ended on."""
         return self._engine.loop
 
     async def next_chunks(self) -> list[TokenChunk] | None:
         """Return the chunks of the next read that carried any, or None at the end.
+
+        The list is empty for a read that has nothing but frames (`take_frames`), where there is a `wire`.
 
         Raises:
             StreamInterrupted: it broke; `partial` holds what came, `__cause__` says how.
@@ -118,7 +134,7 @@ class LiveStream:
         idle = self._engine.deployment.timeouts.idle_timeout_s
         deadline = self._call.deadline
         clock = self._engine.clock
-        built = self._built
+        relays = self.wire != ""
         watch.attend(asyncio.current_task())
         try:
             while True:
@@ -137,9 +153,8 @@ class LiveStream:
                 if self._is_over():
                     break
                 if chunks:
-                    self._note_gap(now)
-                    for chunk in chunks:
-                        built.add(chunk)
+                    self._take_in(chunks, now)
+                if chunks or relays:
                     return chunks
         except BaseException as caught:
             error = self._as_inference_error(caught)
@@ -158,8 +173,11 @@ class LiveStream:
         self._raise_if_cut_short()
         return None
 
-    def _note_gap(self, now: float) -> None:
-        """Take note of the time since the read before that brought content; one network read is one gap."""
+    def _take_in(self, chunks: list[TokenChunk], now: float) -> None:
+        """Add what one network read has brought, and take note of the time since the read before that brought any."""
+        built = self._built
+        for chunk in chunks:
+            built.add(chunk)
         gap = now - self._last_at
         self._last_at = now
         self._engine.metrics.gaps.record(gap)
@@ -183,6 +201,19 @@ class LiveStream:
         self._fail(None)
         await self._handle.aclose()
 
+    @property
+    def drains(self) -> bool:
+        """Whether the deployment says that the rest is read for nobody when its reader leaves."""
+        return self._engine.deployment.on_disconnect == "drain"
+
+    def drain_after(self, reading: asyncio.Task[list[TokenChunk] | None]) -> None:
+        """Let go of a `next_chunks` that is under way in a task of its own: read on for nobody, or cancel it."""
+        reading.add_done_callback(_seen)
+        if not self._over and self._may_drain():
+            self._begin_draining(reading)
+        else:
+            reading.cancel()
+
     def abandon(self) -> None:
         """End it early from outside any task: what a reader who let go of it has done."""
         if not (self._over or self._draining or self._drains()):
@@ -190,21 +221,28 @@ class LiveStream:
 
     def _drains(self) -> bool:
         """Begin to read the rest for nobody, where the deployment says so and not too many do; return whether."""
-        engine = self._engine
-        if engine.deployment.on_disconnect != "drain" or engine.drains >= _MAX_DRAINS or not engine.accepting:
+        if self._call.watch.attended or not self._may_drain():
             return False
-        if self._call.watch.attended:
-            return False
-        engine.drains += 1
-        self._draining = True
-        engine.chore(self._drain()).add_done_callback(self._drained)
+        self._begin_draining(None)
         return True
 
-    async def _drain(self) -> None:
+    def _may_drain(self) -> bool:
+        engine = self._engine
+        return self.drains and engine.drains < _MAX_DRAINS and engine.accepting and not self._draining
+
+    def _begin_draining(self, reading: asyncio.Task[list[TokenChunk] | None] | None) -> None:
+        self._engine.drains += 1
+        self._draining = True
+        self._engine.chore(self._drain(reading)).add_done_callback(self._drained)
+
+    async def _drain(self, reading: asyncio.Task[list[TokenChunk] | None] | None) -> None:
         self._first = None
         with suppress(StreamInterrupted):
+            if reading is not None:
+                await reading
             while await self.next_chunks() is not None:
-                pass
+                if self.wire:
+                    self.take_frames()
 
     def _drained(self, _task: asyncio.Task[None]) -> None:
         self._engine.drains -= 1
@@ -314,3 +352,9 @@ class LiveStream:
 
     def _request_id(self) -> str:
         return getattr(self._handle, "request_id", "") or self._call.request.idempotency_id
+
+
+def _seen(reading: asyncio.Task[list[TokenChunk] | None]) -> None:
+    """Take note of how a read ended whose result nobody asks for."""
+    if not reading.cancelled():
+        reading.exception()
