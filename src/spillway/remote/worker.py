@@ -322,7 +322,7 @@ def _as_inference_error(call: Call, engine: Engine, grant: Grant, caught: BaseEx
 
 
 def _falls_back(call: Call, error: InferenceError, ruling: Engine) -> bool:
-    if not call.may_fall_back or error.final or call.deadline <= call.loop.time():
+    if not call.may_fall_back or error.final or call.deadline <= ruling.clock():
         return False
     if error.sent and error.status is None and not ruling.deployment.idempotent:
         # Nobody said that it was not done, so to ask another would be to ask twice.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from spillway.core.clock import clock_of
 from spillway.core.errors import InferenceError
 from spillway.core.priority import Priority
 from spillway.core.request import GenerateRequest
@@ -136,7 +137,7 @@ class Call:
     ) -> None:
         self.request = request
         self.loop = loop
-        self.started = loop.time()
+        self.started = clock_of(loop)()
         self.deadline = self.started + timeout_s
         self.admitted_at = self.started
         self.input_bound = input_bound

@@ -102,7 +102,7 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
     if fell_back:
         metrics.fell_back += 1
     if engine.observers:
-        now = call.loop.time()
+        now = engine.clock()
         request = call.request
         record = RequestRecord(
             at=now,
