@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.metrics_core import (
     Metric as Family,
 )
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from spillway.telemetry.engines import read_engines
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from spillway.remote.engine import Engine
 
 _PATIENCE_S = 5.0
+_OPENMETRICS = "application/openmetrics-text"
+_OPENMETRICS_TYPE = f"{_OPENMETRICS}; version=1.0.0; charset=utf-8"
 
 
 class Watched(Protocol):
@@ -100,13 +103,15 @@ def expose(readings: Sequence[Reading], accept: str) -> tuple[bytes, str]:
     """Return readings and the process's own metrics as text, and its content type.
 
     Args:
-        accept: the request's header; OpenMetrics where it asks for that, else Prometheus's own format.
+        accept: the request's header; OpenMetrics 1.0 where it names that, else Prometheus's own format.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Read(readings))
     ProcessCollector(namespace="spillway", registry=registry)
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    if _OPENMETRICS in accept.lower():
+        text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call] # it says nothing of its types
+        return text, _OPENMETRICS_TYPE
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
 class _Read(Collector):

@@ -1,12 +1,15 @@
 """The exposition as Prometheus reads it: names, kinds, units, both formats, and the process's own metrics."""
 
+import asyncio
 import os
 import platform
 import re
 import subprocess
 import sys
 
+import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
+from prometheus_client.parser import text_string_to_metric_families
 from through import ADMIN, Scraped, ask
 
 import spillway
@@ -38,6 +41,37 @@ async def test_openmetrics_where_it_is_asked_for(gate, sim):
     counter = families["spillway_requests"]
     assert counter.type == "counter"
     assert {sample.name for sample in counter.samples} == {"spillway_requests_total"}
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["", "*/*;q=0", "text/plain;version=abc", "text/plain; version=1.0.0; escaping=foo,,,;", "\x00;;,=", "a" * 5000],
+)
+async def test_odd_wishes_get_the_usual(gate, sim, accept):
+    g = await gate()
+    answer = await ask(g.app, "GET", "/metrics", None, {**ADMIN, "accept": accept})
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+
+
+async def test_odd_names_are_quoted(gate, sim):
+    g = await gate()
+    name = 'we"ird\\ name\n1 ☃'
+    g = await gate(deployments=[g.deployment(name)])
+    await g.chat(name)
+    for accept in ("", OPEN):
+        answer = await ask(g.app, "GET", "/metrics", None, {**ADMIN, "accept": accept})
+        read = open_metrics if accept else text_string_to_metric_families
+        rows = [sample for family in read(answer.body.decode()) for sample in family.samples]
+        assert [s.value for s in rows if s.name == "spillway_attempts_total" and s.labels["deployment"] == name] == [
+            1,
+            0,
+        ]
+
+
+async def test_scrapes_at_once(gate, sim):
+    g = await gate()
+    scrapes = await asyncio.gather(*(g.scrape() for _ in range(8)))
+    assert all(seen("spillway_build_info") == 1 for seen in scrapes)
 
 
 async def test_names_follow_the_rules(gate, sim):

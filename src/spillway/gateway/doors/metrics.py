@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def metrics(gateway: Gateway, _caller: None, exchange: Exchange, note: Note) -> None:
     """Answer with every metric, as OpenMetrics where that is asked for.
 
-    They are read between two requests and written out in a thread, so that streams go on meanwhile.
+    They are read between two requests and written out in a thread, one scrape at a time: streams go on meanwhile.
     """
     try:
         from spillway.telemetry.prometheus import expose  # noqa: PLC0415 - an extra, which a mounted app may lack
@@ -25,6 +25,7 @@ async def metrics(gateway: Gateway, _caller: None, exchange: Exchange, note: Not
         note.refused(refusal)
         await exchange.answer_json(refusal.status, refusal.openai())
         return
-    readings = gateway.counts.read(gateway)
-    text, kind = await asyncio.to_thread(expose, readings, exchange.headers.get("accept", ""))
+    async with gateway.counts.scraping:
+        readings = gateway.counts.read(gateway)
+        text, kind = await asyncio.to_thread(expose, readings, exchange.headers.get("accept", ""))
     await exchange.answer(200, text, {"cache-control": "no-store"}, kind.encode())
