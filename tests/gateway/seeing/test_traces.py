@@ -17,7 +17,6 @@ from spillway.gateway.served import Served
 from spillway.remote.engine import AttemptRecord, RequestRecord
 from spillway.telemetry.otel import OtelObserver
 
-ROUTES = {"chat": "/v1/chat/completions", "models": "/v1/models"}
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -29,7 +28,7 @@ class Traces:
         tracers, self.meters = TracerProvider(shutdown_on_exit=False), MeterProvider([self.reader])
         tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.observer = OtelObserver(tracer_provider=tracers, meter_provider=self.meters)
-        self.tracer = RequestTracer(self.observer, ROUTES)
+        self.tracer = RequestTracer(self.observer)
 
     @property
     def spans(self):
@@ -156,6 +155,19 @@ async def test_errors_and_refusals(gate, sim, traces):
     (span,) = traces.spans
     assert (span.name, span.attributes["http.request.method"]) == ("HTTP", "_OTHER")
     assert "made-up" not in str(dict(span.attributes))
+
+
+async def test_a_mounted_gateway_is_part_of_its_app(gate, sim, traces):
+    """And what the app asks its Cluster itself is told at once, below whatever the app was doing."""
+    g = await traced(gate, traces)
+    with traces.observer.tracer.start_as_current_span("the app") as app:
+        await g.chat(headers={"traceparent": PARENT})
+        await g.cluster.generate("gpt-4o-mini", "Say hello")
+    spans = traces.spans
+    inside = below(spans, spans[-1])
+    assert [s.name for s in inside] == ["POST /v1/chat/completions", "chat gpt-4o-mini"]
+    assert {s.context.trace_id for s in spans} == {app.get_span_context().trace_id}
+    assert len(spans) == 6
 
 
 async def test_a_caller_who_leaves(slow_gate, traces):

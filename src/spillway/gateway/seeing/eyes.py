@@ -66,10 +66,8 @@ def _logging(stream: TextIO, level: str, form: str) -> Iterator[None]:
 
 
 def _traced() -> Eyes:
-    from spillway.gateway.doors import BRANCHES, DOORS  # noqa: PLC0415 - the doors import what is imported here
     from spillway.gateway.seeing.tracing import RequestTracer  # noqa: PLC0415 - an extra
     from spillway.telemetry.otel import OtelObserver  # noqa: PLC0415 - likewise
 
-    routes = {door.name: path for path, door in (*BRANCHES, *DOORS.items())}
-    tracer = RequestTracer(OtelObserver(), routes)
+    tracer = RequestTracer(OtelObserver())
     return Eyes(observers=[tracer], listeners=[tracer, RequestLog(tracer.trace_id)])

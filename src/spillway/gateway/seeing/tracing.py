@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from opentelemetry import context as context_api
@@ -35,12 +35,13 @@ class RequestTracer:
 
     Args:
         observer: makes the spans below.
-        routes: path by the name of its door.
     """
 
-    def __init__(self, observer: OtelObserver, routes: Mapping[str, str]) -> None:
+    def __init__(self, observer: OtelObserver) -> None:
+        from spillway.gateway.doors import BRANCHES, DOORS  # noqa: PLC0415 - the doors import what is imported here
+
         self._observer = observer
-        self._routes = routes
+        self._routes = {door.name: path for path, door in (*BRANCHES, *DOORS.items())}
         self._ended: dict[str, tuple[RequestRecord, Sequence[AttemptRecord]]] = {}
         self._above: dict[str, Context] = {}
         self._trace_id = ""
