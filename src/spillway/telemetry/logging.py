@@ -101,6 +101,7 @@ class LineWriter(logging.Handler):
         self._stream = stream
         self._due: deque[logging.LogRecord] = deque()
         self._dropped = 0
+        self._counting = threading.Lock()
         self._writing = threading.Lock()
         self._some = threading.Event()
         self._end = threading.Event()
@@ -110,7 +111,8 @@ class LineWriter(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a record; never waits."""
         if len(self._due) >= MOST_PENDING:
-            self._dropped += 1
+            with self._counting:
+                self._dropped += 1
             return False
         if record.args:
             record.msg, record.args = record.getMessage(), None
@@ -144,17 +146,20 @@ class LineWriter(logging.Handler):
 
     def _write(self) -> None:
         with self._writing:
-            self._write_due()
+            while self._due or self._dropped:
+                self._write_some(len(self._due))
 
-    def _write_due(self) -> None:
+    def _write_some(self, count: int) -> None:
+        """Write so many lines at once; what comes meanwhile waits, so that its number stays bounded."""
         lines = []
-        while self._due:
+        for _ in range(count):
             record = self._due.popleft()
             try:
                 lines.append(self.format(record))
             except Exception as error:  # noqa: BLE001 - a line that can't be told must not end all others
                 lines.append(f"a log line of {record.name} could not be formatted: {type(error).__name__}")
-        dropped, self._dropped = self._dropped, 0
+        with self._counting:
+            dropped, self._dropped = self._dropped, 0
         if dropped:
             lines.append(self.format(logging.makeLogRecord(_lost(dropped))))
         if lines:
