@@ -15,6 +15,7 @@ from spillway.gateway.doors import UNSEEN, Door, door_of
 from spillway.gateway.exchange import CallerGone, Exchange, Receive, Scope, Send, TooLarge
 from spillway.gateway.operator import Operator
 from spillway.gateway.refusals import Refusal, refusal_of
+from spillway.gateway.seeing.counting import RequestCounts
 from spillway.gateway.visit import Note
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Gateway:
         keys: gateway keys and their secrets; none: open to everybody who reaches it.
         admin_key: opens the operator's doors; None: they are open to loopback only.
         listeners: told of every request after its end.
+        name: what metrics and logs call the whole.
 
     Attributes:
         draining: whether it is about to stop; it is not ready then, and still answers.
@@ -43,6 +45,7 @@ class Gateway:
         reloader: reads the project file again; it raises ConfigError for a bad one and then has changed nothing.
         doors: further routes of this gateway alone, by their exact path.
         demo: what the dashboard is told of a demonstration; None: it is none.
+        counts: of all that have ended, for `/metrics`.
     """
 
     def __init__(
@@ -52,13 +55,16 @@ class Gateway:
         *,
         admin_key: Secret | None = None,
         listeners: Sequence[Listener] = (),
+        name: str = "spillway",
     ) -> None:
         self.cluster = cluster
         self.console = Console(self, UNSEEN)
-        self.listeners: list[Listener] = [self.console, *listeners]
         self.reloader: Callable[[], Awaitable[Any]] | None = None
         self.doors: dict[str, Door] = {}
         self.demo: dict[str, Any] | None = None
+        self.name = name
+        self.counts = RequestCounts()
+        self.listeners: list[Listener] = [self.counts, self.console, *listeners]
         self.operator = Operator(admin_key)
         self.draining = False
         self.in_flight = 0

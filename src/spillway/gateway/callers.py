@@ -19,6 +19,7 @@ from spillway.runtime.project import GatewayKey
 
 if TYPE_CHECKING:
     from spillway.core.clock import Clock
+    from spillway.core.limit_store import LimitsSnapshot
     from spillway.core.reply import Usage
     from spillway.remote.cost import Reservation
     from spillway.remote.rate_limit import RateLimiterHandle
@@ -99,6 +100,10 @@ class Caller:
         except RateLimited as error:
             error.limited_by = "key"
             raise
+
+    def used(self) -> LimitsSnapshot:
+        """Return its limits and what is taken of them."""
+        return self._limiter.snapshot()
 
     def gate(self) -> KeyGate:
         """Return what a request of this key must pass to spend."""

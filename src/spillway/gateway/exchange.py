@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import msgspec
 
+from spillway.core.clock import loop_clock
 from spillway.core.errors import BadRequest
+from spillway.gateway.attendance import Attendance, CallerGone, Receive, Send
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of a body, after decompression."""
@@ -17,8 +19,13 @@ BODY_LIMIT = 64 * 1024 * 1024
 BODY_TIMEOUT_S = 30.0
 """How long a caller may take between two pieces of a body."""
 
-WRITE_TIMEOUT_S = 30.0
-"""How long a caller may take no byte of an answer."""
+__all__ = ["CallerGone", "Exchange", "Receive", "Scope", "Send", "TooLarge"]
+
+PIECE = 64 * 1024
+"""Bytes that are sent at once: what a server holds back for a slow caller is counted in pieces."""
+
+COMMENT = b": keep-alive\n\n"
+"""A sign of life that every reader of server-sent events skips."""
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
@@ -27,12 +34,6 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class CallerGone(Exception):
-    """The caller has left; nobody is there to be answered."""
 
 
 class TooLarge(Exception):
@@ -49,15 +50,17 @@ class Exchange:
         request_id: the caller's `x-request-id`, or ours.
         status: of the answer, 0 before its head is out.
         begun: whether the head of the answer is out; after that no other answer is possible.
+        attendance: whether the caller is there; entered by who makes an answer that takes time.
     """
 
     __slots__ = (
         "_body_read",
+        "_body_s",
+        "_clock",
         "_receive",
-        "_send",
+        "attendance",
         "begun",
         "extra_headers",
-        "gone",
         "headers",
         "method",
         "path",
@@ -86,11 +89,17 @@ class Exchange:
         self.request_id = request_id
         self.begun = False
         self.status = 0
-        self.gone = False
+        self.attendance = Attendance(receive, send)
         self.extra_headers: dict[str, str] = {}
+        self._body_s = 0.0
+        self._clock = loop_clock()
         self._receive = receive
-        self._send = send
         self._body_read = False
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds spent waiting for the caller: for its body, and for it to take the answer."""
+        return self._body_s + self.attendance.waited_s
 
     async def body(self) -> bytes:
         """Return the whole body, decompressed.
@@ -102,12 +111,13 @@ class Exchange:
         """
         pieces: list[bytes] = []
         size = 0
+        began = self._clock()
         try:
             while True:
                 async with asyncio.timeout(BODY_TIMEOUT_S):
                     message = await self._receive()
                 if message["type"] == "http.disconnect":
-                    self.gone = True
+                    self.attendance.gone = True
                     raise CallerGone
                 piece = message.get("body", b"")
                 size += len(piece)
@@ -119,6 +129,8 @@ class Exchange:
                     break
         except TimeoutError:
             raise BadRequest("the body came too slowly", reason="slow_body") from None
+        finally:
+            self._body_s += self._clock() - began
         self._body_read = True
         return _plain(b"".join(pieces), self.headers.get("content-encoding"))
 
@@ -140,35 +152,56 @@ class Exchange:
         return value
 
     async def left(self) -> None:
-        """Return when the caller has left; only after the body was read."""
+        """Return when the caller has left; only after the body was read, and not inside of `attendance`."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
+        self.attendance.gone = True
+
+    @property
+    def gone(self) -> bool:
+        """Whether the caller has left."""
+        return self.attendance.gone
 
     async def answer(self, status: int, body: bytes, headers: Mapping[str, str], kind: bytes = JSON) -> None:
         """Send a whole answer."""
         await self._begin(status, {**headers, "content-length": str(len(body))}, kind)
-        await self._put({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+        await self.end(b"" if self.method == "HEAD" else body)
 
     async def answer_json(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         """Send a whole answer of JSON."""
         await self.answer(status, _encode(value), headers or {})
 
-    async def begin_events(self, headers: Mapping[str, str]) -> None:
-        """Send the head of a stream of server-sent events."""
+    async def begin_events(self, headers: Mapping[str, str], keep_alive: bytes = COMMENT) -> None:
+        """Send the head of a stream of server-sent events.
+
+        Args:
+            keep_alive: what is sent after 15 s without an event, while the caller's attendance is watched.
+        """
         await self._begin(200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}, EVENTS)
+        self.attendance.keep_alive = keep_alive
 
     async def write(self, data: bytes) -> None:
         """Send a piece of a stream.
 
         Raises:
-            CallerGone: the caller has left, or took nothing for `WRITE_TIMEOUT_S`.
+            CallerGone: the caller has left, or took nothing for 30 s.
         """
-        await self._put({"type": "http.response.body", "body": data, "more_body": True})
+        if len(data) > PIECE:
+            last = (len(data) - 1) // PIECE * PIECE
+            for at in range(0, last, PIECE):
+                await self.attendance.put(
+                    {"type": "http.response.body", "body": data[at : at + PIECE], "more_body": True}
+                )
+            data = data[last:]
+        await self.attendance.put({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def end(self) -> None:
-        """End a stream."""
-        await self._put({"type": "http.response.body", "body": b""})
+    async def end(self, data: bytes = b"") -> None:
+        """End the answer, with `data` as its last piece."""
+        self.attendance.keep_alive = b""
+        if len(data) > PIECE:
+            await self.write(data)
+            data = b""
+        await self.attendance.put({"type": "http.response.body", "body": data})
 
     async def _begin(self, status: int, headers: Mapping[str, str], kind: bytes) -> None:
         self.begun = True
@@ -176,17 +209,7 @@ class Exchange:
         rows = [(b"content-type", kind), (b"x-request-id", self.request_id.encode("latin-1", "replace"))]
         for name, value in {**self.extra_headers, **headers}.items():
             rows.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
-        await self._put({"type": "http.response.start", "status": status, "headers": rows})
-
-    async def _put(self, message: MutableMapping[str, Any]) -> None:
-        if self.gone:
-            raise CallerGone
-        try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await self._send(message)
-        except (TimeoutError, OSError):
-            self.gone = True
-            raise CallerGone from None
+        await self.attendance.put({"type": "http.response.start", "status": status, "headers": rows})
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.path} {'begun' if self.begun else 'open'}>"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spillway.core.options import Deployment
     from spillway.core.ports import RunnerFactory
     from spillway.core.reply import Tokens
+    from spillway.remote.engine import Engine
 
 Item = TypeVar("Item")
 
@@ -130,6 +131,14 @@ class Cluster(Asking):
         """Return every name that can be asked for: deployments, then groups."""
         groups = dict.fromkeys(d.group for d in self._deployments if d.group)
         return list(dict.fromkeys([*self.deployments(), *groups]))
+
+    def engines(self) -> Mapping[str, Sequence[Engine]]:
+        """Return the engines of each deployment, one for each entry of its key pool; none before the first use.
+
+        For collectors of metrics, which read them on the Cluster's loop and change nothing.
+        """
+        router = self._room.router
+        return {} if router is None else dict(router.entries)
 
     def metrics(self) -> ClusterMetrics:
         """Return the counters of all deployments."""

@@ -147,7 +147,7 @@ class Deployed:
     def resume(self) -> None:
         """Put it back into service; it does nothing after `drain`."""
         for engine in self._entries:
-            engine.resume()
+            engine.paused = False
 
     @property
     def paused(self) -> bool:

@@ -50,7 +50,7 @@ class Errand:
 
     @property
     def upstream_s(self) -> float:
-        """Seconds spent in attempts that have ended."""
+        """Seconds spent waiting for providers; what the reader of a stream took to ask for more is none of it."""
         return self._call.upstream_s
 
     @property

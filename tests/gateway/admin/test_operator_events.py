@@ -7,7 +7,7 @@ from operated import PRICE, operate
 
 import spillway
 from spillway.gateway.admin.events import MOST_READERS
-from spillway.gateway.exchange import WRITE_TIMEOUT_S
+from spillway.gateway.attendance import WRITE_TIMEOUT_S
 from spillway.testing import Reply
 
 

@@ -7,6 +7,7 @@ from spillway.gateway.doors.chat import chat
 from spillway.gateway.doors.door import Door
 from spillway.gateway.doors.embeddings import embeddings
 from spillway.gateway.doors.health import alive, ready
+from spillway.gateway.doors.metrics import metrics
 from spillway.gateway.doors.models import models
 
 __all__ = ["BRANCHES", "DOORS", "UNSEEN", "Door", "door_of"]
@@ -20,6 +21,7 @@ DOORS: dict[str, Door] = {
     "/admin/events": Door("admin", admin.events, methods=("GET",), access="operator"),
     "/admin/reload": Door("admin", admin.reload, access="operator"),
     "/healthz": Door("healthz", alive, methods=("GET", "HEAD"), access="open"),
+    "/metrics": Door("metrics", metrics, methods=("GET", "HEAD"), access="operator"),
     "/readyz": Door("readyz", ready, methods=("GET", "HEAD"), access="open"),
 }
 """Every route by its exact path."""

@@ -58,6 +58,8 @@ class Engine:
         self.name = deployment.name
         self.runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
+        config = deployment.runtime_config
+        self.endpoint = "" if config is None else config.endpoint or ""
         self._open_runners = self.runners
         self.gates = gates
         self.loop = loop
@@ -322,13 +324,9 @@ class Engine:
         self.pump()
 
     def pause(self) -> None:
-        """Go out of service: take nobody, send away who waits; what runs goes on."""
+        """Take nobody until `paused` is False again, send away who waits; what runs goes on."""
         self.paused = True
         self._send_away(self.queue.drain(), PAUSED)
-
-    def resume(self) -> None:
-        """Come back from `pause`; it does nothing for an engine that was closed."""
-        self.paused = False
 
     def chore(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `work` (the closing or draining of a stream nobody holds) as a task the engine owns."""

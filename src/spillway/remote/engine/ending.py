@@ -127,7 +127,8 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
     if fell_back:
         metrics.fell_back += 1
     if engine.observers:
-        now = call.loop.time()
+        now = engine.clock()
+        request = call.request
         record = RequestRecord(
             at=now,
             asked=asked,
@@ -138,8 +139,17 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
             attempts=call.attempts,
             retries=call.retries,
             fell_back=fell_back,
-            request_id=call.request.idempotency_id,
+            request_id=request.idempotency_id,
             tenant=call.tenant,
+            provider=engine.kind,
+            endpoint=engine.endpoint,
+            model=engine.deployment.provider_model,
+            operation="embeddings" if request.inputs is not None else "count_tokens" if request.counts else "chat",
+            stream=call.stream,
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
         )
         for observer in engine.observers:
             tell(observer.on_request, record)

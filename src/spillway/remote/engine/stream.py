@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from spillway.core.errors import InferenceError, ServerError, StreamInterrupted
 from spillway.core.reply import TokenChunk, Tokens
 from spillway.remote.cost import pico_to_usd
 from spillway.remote.engine.ending import close_books, close_now, cut_short, let_go
+from spillway.remote.engine.metrics import MOST_GAPS
 from spillway.remote.engine.settle import settle_failure, settle_success
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
     from spillway.remote.engine.grant import Grant
+    from spillway.remote.sse import RawEvent
 
 _MAX_DRAINS = 16
 
@@ -38,8 +41,10 @@ class LiveStream:
         "_engine",
         "_first",
         "_first_content_at",
+        "_gaps",
         "_grant",
         "_handle",
+        "_last_at",
         "_over",
         "_reads",
         "_started",
@@ -69,6 +74,9 @@ class LiveStream:
         self._first: list[TokenChunk] | None = first
         self._started = started
         self._first_content_at = first_content_at
+        self._last_at = first_content_at
+        call.upstream_s += first_content_at - started
+        self._gaps: array[float] | None = array("f") if engine.observers else None
         self._over = False
         self._draining = False
         self.asked = engine.name
@@ -88,12 +96,27 @@ class LiveStream:
         return self._call.attempts
 
     @property
+    def wire(self) -> str:
+        """The API in whose words its frames are; empty where there are none, and it must be translated."""
+        return getattr(self._handle, "wire", "")
+
+    def take_frames(self) -> list[RawEvent]:
+        """Return the events that came since this was last called, as they came; only where there is a `wire`.
+
+        Those from before the commit point are among them; an event that says the stream failed never is.
+        """
+        frames: list[RawEvent] = self._handle.take_frames()  # type: ignore[attr-defined] # a handle with a wire has it
+        return frames
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop it must be ended on."""
         return self._engine.loop
 
     async def next_chunks(self) -> list[TokenChunk] | None:
         """Return the chunks of the next read that carried any, or None at the end.
+
+        The list is empty for a read that has nothing but frames (`take_frames`), where there is a `wire`.
 
         Raises:
             StreamInterrupted: it broke; `partial` holds what came, `__cause__` says how.
@@ -111,11 +134,12 @@ class LiveStream:
         idle = self._engine.deployment.timeouts.idle_timeout_s
         deadline = self._call.deadline
         clock = self._engine.clock
-        built = self._built
+        relays = self.wire != ""
         watch.attend(asyncio.current_task())
         try:
             while True:
-                watch.guard_sooner_of(deadline, clock() + idle, "idle")
+                began = clock()
+                watch.guard_sooner_of(deadline, began + idle, "idle")
                 try:
                     chunks = await self._reads.__anext__()
                 except StopAsyncIteration:
@@ -123,11 +147,14 @@ class LiveStream:
                         break
                     self._succeed()
                     return None
+                finally:
+                    now = clock()
+                    self._call.upstream_s += now - began
                 if self._is_over():
                     break
                 if chunks:
-                    for chunk in chunks:
-                        built.add(chunk)
+                    self._take_in(chunks, now)
+                if chunks or relays:
                     return chunks
         except BaseException as caught:
             error = self._as_inference_error(caught)
@@ -146,6 +173,18 @@ class LiveStream:
         self._raise_if_cut_short()
         return None
 
+    def _take_in(self, chunks: list[TokenChunk], now: float) -> None:
+        """Add what one network read has brought, and take note of the time since the read before that brought any."""
+        built = self._built
+        for chunk in chunks:
+            built.add(chunk)
+        gap = now - self._last_at
+        self._last_at = now
+        self._engine.metrics.gaps.record(gap)
+        gaps = self._gaps
+        if gaps is not None and len(gaps) < MOST_GAPS:
+            gaps.append(gap)
+
     def _is_over(self) -> bool:
         # A call, because it changes between two awaits and type checkers do not know that.
         return self._over
@@ -162,6 +201,19 @@ class LiveStream:
         self._fail(None)
         await self._handle.aclose()
 
+    @property
+    def drains(self) -> bool:
+        """Whether the deployment says that the rest is read for nobody when its reader leaves."""
+        return self._engine.deployment.on_disconnect == "drain"
+
+    def drain_after(self, reading: asyncio.Task[list[TokenChunk] | None]) -> None:
+        """Let go of a `next_chunks` that is under way in a task of its own: read on for nobody, or cancel it."""
+        reading.add_done_callback(_seen)
+        if not self._over and self._may_drain():
+            self._begin_draining(reading)
+        else:
+            reading.cancel()
+
     def abandon(self) -> None:
         """End it early from outside any task: what a reader who let go of it has done."""
         if not (self._over or self._draining or self._drains()):
@@ -169,21 +221,28 @@ class LiveStream:
 
     def _drains(self) -> bool:
         """Begin to read the rest for nobody, where the deployment says so and not too many do; return whether."""
-        engine = self._engine
-        if engine.deployment.on_disconnect != "drain" or engine.drains >= _MAX_DRAINS or not engine.accepting:
+        if self._call.watch.attended or not self._may_drain():
             return False
-        if self._call.watch.attended:
-            return False
-        engine.drains += 1
-        self._draining = True
-        engine.chore(self._drain()).add_done_callback(self._drained)
+        self._begin_draining(None)
         return True
 
-    async def _drain(self) -> None:
+    def _may_drain(self) -> bool:
+        engine = self._engine
+        return self.drains and engine.drains < _MAX_DRAINS and engine.accepting and not self._draining
+
+    def _begin_draining(self, reading: asyncio.Task[list[TokenChunk] | None] | None) -> None:
+        self._engine.drains += 1
+        self._draining = True
+        self._engine.chore(self._drain(reading)).add_done_callback(self._drained)
+
+    async def _drain(self, reading: asyncio.Task[list[TokenChunk] | None] | None) -> None:
         self._first = None
         with suppress(StreamInterrupted):
+            if reading is not None:
+                await reading
             while await self.next_chunks() is not None:
-                pass
+                if self.wire:
+                    self.take_frames()
 
     def _drained(self, _task: asyncio.Task[None]) -> None:
         self._engine.drains -= 1
@@ -206,7 +265,16 @@ class LiveStream:
     def _succeed(self) -> None:
         self._over = True
         call, engine = self._call, self._engine
-        cost, estimated = settle_success(engine, call, self._grant, self._built, self._started, self._first_content_at)
+        cost, estimated = settle_success(
+            engine,
+            call,
+            self._grant,
+            self._built,
+            self._started,
+            self._first_content_at,
+            self._handle,
+            self._gaps or (),
+        )
         let_go(engine, self._handle)
         self.tokens = self._built.build(
             cost_usd=None if cost is None else pico_to_usd(cost),
@@ -223,7 +291,17 @@ class LiveStream:
             return
         self._over = True
         call, engine = self._call, self._engine
-        settle_failure(engine, call, self._grant, error, self._built, self._started, self._first_content_at)
+        settle_failure(
+            engine,
+            call,
+            self._grant,
+            error,
+            self._built,
+            self._started,
+            self._first_content_at,
+            self._handle,
+            self._gaps or (),
+        )
         call.let_money_go()
         if error is not None:
             self._grant.ticket.interrupted(error)
@@ -274,3 +352,9 @@ class LiveStream:
 
     def _request_id(self) -> str:
         return getattr(self._handle, "request_id", "") or self._call.request.idempotency_id
+
+
+def _seen(reading: asyncio.Task[list[TokenChunk] | None]) -> None:
+    """Take note of how a read ended whose result nobody asks for."""
+    if not reading.cancelled():
+        reading.exception()
