@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from spillway.core.limit_store import LimitsSnapshot
     from spillway.core.reply import Usage
     from spillway.remote.cost import Reservation
-    from spillway.remote.rate_limit import RateLimiterHandle
 
 LONGEST_KEY = 512
 """Characters of a key; a longer one is refused unread."""
@@ -62,11 +61,6 @@ class Caller:
     def ceiling(self) -> Priority:
         """The highest class it may ask for."""
         return self._ceiling
-
-    @property
-    def limiter(self) -> RateLimiterHandle:
-        """What its requests and tokens a minute pass through."""
-        return self._limiter
 
     def may_ask(self, model: str) -> bool:
         """Whether the key is for `model`, a name or group."""

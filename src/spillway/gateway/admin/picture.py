@@ -78,7 +78,7 @@ def caller(found: Caller) -> dict[str, Any]:
         "name": found.name,
         "models": list(found.models),
         "max_priority": found.ceiling.name.lower(),
-        "limits": _windows([found.limiter.snapshot()]),
+        "limits": _windows([found.used()]),
         "budget": _budget(found.ledger),
         "spent_usd": pico_to_usd(found.ledger.spent_pico),
     }
