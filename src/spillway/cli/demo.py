@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EPILOG = """\b
 Examples:
@@ -29,20 +34,12 @@ def command(*, as_json: bool, serves: bool, port: int) -> None:
 
     from spillway.cli.output import print_json, say
     from spillway.core.clock import monotonic
-    from spillway.core.errors import ConfigError
     from spillway.demo import scene
     from spillway.demo.play import as_values, conclusion, play, show, succeeded
     from spillway.demo.screen import Bars
     from spillway.runtime.loops import new_event_loop
 
-    if serves:
-        try:
-            from spillway.cli.demo_serve import check_port, serve
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"--serve: {error.name} is missing; the extra gateway brings it: pip install 'spillway[gateway]'"
-            ) from None
-        port = check_port(port)
+    serve = _server(port) if serves else None
     with Bars(scene.PROMPTS, monotonic) as bars, asyncio.Runner(loop_factory=new_event_loop) as runner:
         found = runner.run(play(bars))
     if as_json:
@@ -50,7 +47,25 @@ def command(*, as_json: bool, serves: bool, port: int) -> None:
         click.echo(conclusion(found), err=True)
     else:
         show(found)
-    if serves:
-        raise SystemExit(serve(port, say) or (0 if succeeded(found) else 1))
-    if not succeeded(found):
-        raise SystemExit(1)
+    code = 0 if serve is None else serve(say)
+    if code or not succeeded(found):
+        raise SystemExit(code or 1)
+
+
+def _server(port: int) -> Callable[[Callable[[str, str], None]], int]:
+    """Return what serves on a port until it is told to stop.
+
+    Raises:
+        ConfigError: an extra is missing, or the port is taken.
+    """
+    from functools import partial
+
+    from spillway.core.errors import ConfigError
+
+    try:
+        from spillway.cli.demo_serve import check_port, serve
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--serve: {error.name} is missing; the extra gateway brings it: pip install 'spillway[gateway]'"
+        ) from None
+    return partial(serve, check_port(port))

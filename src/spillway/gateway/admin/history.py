@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BUCKET_S = 10.0
 BUCKETS = 90
-KINDS = ("ok", "left", "limited", "refused", "failed")
+KINDS: tuple[str, ...] = ("ok", "left", "limited", "refused", "failed")
 
 _PER_DECADE = 20
 _LOWEST_S = 1e-4
@@ -74,7 +74,7 @@ class Bucket:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.kinds = dict.fromkeys(KINDS, 0)
+        self.kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
         self.latency = Durations()
         self.first_content = Durations()
         self.tokens = 0
