@@ -30,6 +30,9 @@ COMMANDS = {
     "sim": "Run the provider simulator.",
     "init": "Write a commented spillway.toml.",
     "check": "Validate the project file and its secrets.",
+    "status": "Show the deployments of a running gateway: queue, in flight, breaker, limits, spend.",
+    "breaker": "Force the circuit of a running gateway's deployment open, or close it.",
+    "rotate-credentials": "Have a running gateway read the secret of a deployment again.",
     "models": "List known models: context window, output limit, prices.",
 }
 """Each command is `command` in the module of its name; the line is what the overview says, so that it loads none."""

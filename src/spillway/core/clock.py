@@ -39,8 +39,14 @@ def wall_now() -> datetime:
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Clock:
-    """Return the clock of `loop`; what asyncio's own loops read is handed out bare, since it is read often."""
-    return time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
+    """Return the clock of `loop`; the machine's monotonic one is handed out bare where the loop tells that.
+
+    uvloop tells it too, but in whole milliseconds and as it was when the present round of callbacks began.
+    """
+    kind = type(loop)
+    if kind.time is asyncio.BaseEventLoop.time or kind.__module__.partition(".")[0] == "uvloop":
+        return time.monotonic
+    return loop.time
 
 
 def loop_clock() -> Clock:

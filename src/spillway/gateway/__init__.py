@@ -23,6 +23,7 @@ def create_app(
     keys: Iterable[tuple[GatewayKey, Secret]] = (),
     admin_key: Secret | None = None,
     listeners: Sequence[Listener] = (),
+    name: str = "spillway",
 ) -> Gateway:
     """Return an ASGI app in front of `cluster`; it may be mounted in another.
 
@@ -31,5 +32,6 @@ def create_app(
         keys: gateway keys with their secrets; none: open to everybody who reaches it.
         admin_key: opens the operator's routes; None: they are open to loopback only.
         listeners: told of every request after its end.
+        name: what metrics and logs call the whole.
     """
-    return Gateway(cluster, keys, admin_key=admin_key, listeners=listeners)
+    return Gateway(cluster, keys, admin_key=admin_key, listeners=listeners, name=name)

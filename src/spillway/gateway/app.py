@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from spillway.core.clock import loop_clock, new_id
 from spillway.core.errors import InferenceError
+from spillway.gateway.admin import Console
 from spillway.gateway.callers import Caller, Callers
-from spillway.gateway.doors import door_of
+from spillway.gateway.doors import UNSEEN, Door, door_of
 from spillway.gateway.exchange import CallerGone, Exchange, Receive, Scope, Send, TooLarge
 from spillway.gateway.operator import Operator
 from spillway.gateway.refusals import Refusal, refusal_of
+from spillway.gateway.seeing.counting import RequestCounts
 from spillway.gateway.visit import Note
 
 if TYPE_CHECKING:
@@ -34,10 +36,16 @@ class Gateway:
         keys: gateway keys and their secrets; none: open to everybody who reaches it.
         admin_key: opens the operator's doors; None: they are open to loopback only.
         listeners: told of every request after its end.
+        name: what metrics and logs call the whole.
 
     Attributes:
         draining: whether it is about to stop; it is not ready then, and still answers.
         in_flight: requests that have begun and not ended.
+        console: the operator's side.
+        reloader: reads the project file again; it raises ConfigError for a bad one and then has changed nothing.
+        doors: further routes of this gateway alone, by their exact path.
+        demo: what the dashboard is told of a demonstration; None: it is none.
+        counts: of all that have ended, for `/metrics`.
     """
 
     def __init__(
@@ -47,9 +55,16 @@ class Gateway:
         *,
         admin_key: Secret | None = None,
         listeners: Sequence[Listener] = (),
+        name: str = "spillway",
     ) -> None:
         self.cluster = cluster
-        self.listeners = list(listeners)
+        self.console = Console(self, UNSEEN)
+        self.reloader: Callable[[], Awaitable[Any]] | None = None
+        self.doors: dict[str, Door] = {}
+        self.demo: dict[str, Any] | None = None
+        self.name = name
+        self.counts = RequestCounts()
+        self.listeners: list[Listener] = [self.counts, self.console, *listeners]
         self.operator = Operator(admin_key)
         self.draining = False
         self.in_flight = 0
@@ -101,6 +116,7 @@ class Gateway:
             refusal = Refusal(status=413, code="bad_request", message="the body is too large")
             await self._refuse(exchange, note, refusal)
         except InferenceError as error:
+            note.failed(error)
             await self._refuse(exchange, note, refusal_of(error))
         except asyncio.CancelledError:
             note.left()
@@ -115,7 +131,7 @@ class Gateway:
 
     async def _route(self, exchange: Exchange, note: Note) -> None:
         path = exchange.path
-        door = door_of(path)
+        door = door_of(path) or self.doors.get(path)
         if door is not None:
             note.door = door.name
             caller = None

@@ -45,6 +45,7 @@ class Attendance:
     Attributes:
         gone: whether the caller has left, or took nothing for `WRITE_TIMEOUT_S`.
         keep_alive: what is sent after `KEEP_ALIVE_S` of silence; empty: nothing.
+        waited_s: seconds in which a piece was on its way out.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class Attendance:
         "_writes",
         "gone",
         "keep_alive",
+        "waited_s",
     )
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -77,6 +79,7 @@ class Attendance:
         self._since = 0.0  # when one of them began or ended last
         self.gone = False
         self.keep_alive = b""
+        self.waited_s = 0.0
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
@@ -118,13 +121,14 @@ class Attendance:
                 async with asyncio.timeout(WRITE_TIMEOUT_S):
                     await self._send(message)
                 return
-            self._since = self._loop.time()
+            began = self._since = self._loop.time()
             self._writes += 1
             try:
                 await self._send(message)
             finally:
                 self._writes -= 1
                 self._since = self._loop.time()
+                self.waited_s += self._since - began
         except (TimeoutError, OSError):
             self.gone = True
             raise CallerGone from None

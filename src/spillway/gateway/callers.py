@@ -19,6 +19,7 @@ from spillway.runtime.project import GatewayKey
 
 if TYPE_CHECKING:
     from spillway.core.clock import Clock
+    from spillway.core.limit_store import LimitsSnapshot
     from spillway.core.reply import Usage
     from spillway.remote.cost import Reservation
 
@@ -50,6 +51,16 @@ class Caller:
         if settings.max_spend_per_day_usd is not None:
             budget = Budget(max_spend_per_day_usd=settings.max_spend_per_day_usd)
         self.ledger = CostLedger(budget, clock=clock, limited_by="key")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names or patterns of what it may ask for; empty: everything."""
+        return self._models
+
+    @property
+    def ceiling(self) -> Priority:
+        """The highest class it may ask for."""
+        return self._ceiling
 
     def may_ask(self, model: str) -> bool:
         """Whether the key is for `model`, a name or group."""
@@ -83,6 +94,10 @@ class Caller:
         except RateLimited as error:
             error.limited_by = "key"
             raise
+
+    def used(self) -> LimitsSnapshot:
+        """Return its limits and what is taken of them."""
+        return self._limiter.snapshot()
 
     def gate(self) -> KeyGate:
         """Return what a request of this key must pass to spend."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from spillway.core.clock import loop_clock
 from spillway.core.errors import BadRequest
 from spillway.gateway.attendance import Attendance, CallerGone, Receive, Send
 
@@ -54,6 +55,8 @@ class Exchange:
 
     __slots__ = (
         "_body_read",
+        "_body_s",
+        "_clock",
         "_receive",
         "attendance",
         "begun",
@@ -88,8 +91,15 @@ class Exchange:
         self.status = 0
         self.attendance = Attendance(receive, send)
         self.extra_headers: dict[str, str] = {}
+        self._body_s = 0.0
+        self._clock = loop_clock()
         self._receive = receive
         self._body_read = False
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds spent waiting for the caller: for its body, and for it to take the answer."""
+        return self._body_s + self.attendance.waited_s
 
     async def body(self) -> bytes:
         """Return the whole body, decompressed.
@@ -101,6 +111,7 @@ class Exchange:
         """
         pieces: list[bytes] = []
         size = 0
+        began = self._clock()
         try:
             while True:
                 async with asyncio.timeout(BODY_TIMEOUT_S):
@@ -118,6 +129,8 @@ class Exchange:
                     break
         except TimeoutError:
             raise BadRequest("the body came too slowly", reason="slow_body") from None
+        finally:
+            self._body_s += self._clock() - began
         self._body_read = True
         return _plain(b"".join(pieces), self.headers.get("content-encoding"))
 

@@ -24,8 +24,10 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         limited_by: whose limit refused it, None when none did.
         first_content_s: from its arrival to the first byte of a stream's content.
         queued_s: waiting for a slot, a permit or a retry's turn.
-        upstream_s: spent in attempts.
+        upstream_s: waiting for providers.
+        waited_s: waiting for the caller: for the pieces of its body, and for it to take those of the answer.
         overhead_s: what is left of `elapsed_s`: the gateway's own share.
+        traceparent: of the caller's headers, unread; empty without one.
         cost_pico: pico-USD of all attempts; None: the price is unknown.
     """
 
@@ -47,9 +49,12 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     first_content_s: float | None = None
     queued_s: float = 0.0
     upstream_s: float = 0.0
+    waited_s: float = 0.0
     overhead_s: float = 0.0
     usage: Usage | None = None
     cost_pico: int | None = 0
+    method: str = ""
+    traceparent: str = ""
 
 
 class Listener(Protocol):

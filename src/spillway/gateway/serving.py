@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from granian.server.embed import Server
 
 from spillway.core.errors import ConfigError
 from spillway.gateway.app import Gateway
+from spillway.gateway.seeing.eyes import Eyes, looking_on
+from spillway.gateway.seeing.lines import lifecycle, log_circuits
 from spillway.providers.secret_plugins import credential_source
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.config import environment
@@ -35,35 +38,38 @@ def serve(project: ProjectFile, *, bind: str, workers: int, say: Callable[[str, 
         raise ConfigError('--workers above 1 needs [cluster] store = "redis://…": limits and budgets would multiply')
     if not project.gateway.keys and host not in LOOPBACK:
         raise ConfigError(f"{bind} is open to others and [[gateway.keys]] names no key; add one, or bind to 127.0.0.1")
-    runner = _Running(project, host, int(port), say)
-    try:
-        import uvloop  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError:
-        asyncio.run(runner.run())
-    else:
-        uvloop.run(runner.run())
+    with looking_on(environment(), sys.stderr) as eyes:
+        runner = _Running(project, host, int(port), say, eyes)
+        try:
+            import uvloop  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError:
+            asyncio.run(runner.run())
+        else:
+            uvloop.run(runner.run())
 
 
 class _Running:
-    def __init__(self, project: ProjectFile, host: str, port: int, say: Callable[[str, str], None]) -> None:
+    def __init__(self, project: ProjectFile, host: str, port: int, say: Callable[[str, str], None], eyes: Eyes) -> None:
         self._project = project
         self._host = host
         self._port = port
         self._say = say
+        self._eyes = eyes
 
     async def run(self) -> None:
         project = self._project
         environ = environment()
         keys = [(key, await credential_source(key.key, environ).token()) for key in project.gateway.keys]
-        cluster = Cluster(project.deployments, drain_s=30.0)
+        cluster = Cluster(project.deployments, observers=self._eyes.observers, drain_s=30.0)
         admin = project.gateway.admin_key
         admin_key = None if admin is None else await credential_source(admin, environ).token()
-        gateway = Gateway(cluster, keys, admin_key=admin_key)
+        gateway = Gateway(cluster, keys, admin_key=admin_key, listeners=self._eyes.listeners, name=project.cluster.name)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         async with cluster:
+            log_circuits(cluster)
             server = Server(
                 gateway,
                 self._host,
@@ -77,7 +83,10 @@ class _Running:
             )
             serving = asyncio.create_task(server.serve())
             self._say("serving", f"http://{self._host}:{self._port}")
+            lifecycle("serving", cluster=project.cluster.name, bind=f"{self._host}:{self._port}")
             await stop.wait()
+            lifecycle("draining", in_flight=gateway.in_flight)
             gateway.draining = True
             server.stop()  # type: ignore[no-untyped-call] # granian says nothing of its types
             await serving
+        lifecycle("stopped")

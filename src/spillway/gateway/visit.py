@@ -59,10 +59,15 @@ class Note:
         """Take note that the caller has left."""
         self.outcome = "cancelled"
 
+    def failed(self, error: InferenceError) -> None:
+        """Take note of who was asked last for what nobody could answer."""
+        self.deployment = self.deployment or error.deployment or ""
+
     def refused(self, refusal: Refusal) -> None:
         """Take note of an error that the caller is told."""
         self.outcome = refusal.code
         self.limited_by = refusal.headers.get("x-spillway-limited-by")
+        self.deployment = self.deployment or refusal.headers.get("x-spillway-deployment", "")
 
     def served(self) -> Served:
         """Return the record of the request, which has ended."""
@@ -70,11 +75,14 @@ class Note:
         elapsed = now - self.started
         errand = self.errand
         queued, upstream = (0.0, 0.0) if errand is None else (errand.queued_s, errand.upstream_s)
+        waited = self._exchange.waited_s
         first = self.first_content_at
         return Served(
             at=now,
             request_id=self._exchange.request_id,
             errand_id=self.errand_id,
+            method=self._exchange.method,
+            traceparent=self._exchange.headers.get("traceparent", ""),
             door=self.door,
             caller=self.caller,
             model=self.model,
@@ -90,7 +98,8 @@ class Note:
             first_content_s=None if first is None else first - self.started,
             queued_s=queued,
             upstream_s=upstream,
-            overhead_s=max(0.0, elapsed - queued - upstream),
+            waited_s=waited,
+            overhead_s=max(0.0, elapsed - queued - upstream - waited),
             usage=self.usage,
             cost_pico=self.cost_pico,
         )

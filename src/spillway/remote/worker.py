@@ -221,9 +221,13 @@ async def _renew(call: Call, engine: Engine, slot: WorkerSlot, error: Unauthoriz
     """Have the session rebuilt for a refused credential; False: there is no other credential."""
     call.watch.guard(call.deadline, "deadline")
     if error.reason != "rebuild_failed":
-        with suppress(Exception):
-            await slot.runner.rebuild_session(error)
-            return True
+        began = engine.clock()
+        try:
+            with suppress(Exception):
+                await slot.runner.rebuild_session(error)
+                return True
+        finally:
+            call.upstream_s += engine.clock() - began
     engine.credential.note_refused(error)
     return False
 
@@ -231,7 +235,11 @@ async def _renew(call: Call, engine: Engine, slot: WorkerSlot, error: Unauthoriz
 async def _recheck_credential(call: Call, engine: Engine) -> None:
     """Read the source of a refused credential again; what it yields decides the admission that follows."""
     call.watch.guard(call.deadline, "deadline")
-    await reread_credential(engine)
+    began = engine.clock()
+    try:
+        await reread_credential(engine)
+    finally:
+        call.upstream_s += engine.clock() - began
 
 
 async def _attempt(call: Call, engine: Engine, grant: Grant) -> Answer | LiveStream:
@@ -287,9 +295,9 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Answer | LiveStr
             close_now(engine, handle)
         if error is None:
             grant.ticket.release()
-            settle_failure(engine, call, grant, None, built, started, first_content_at)
+            settle_failure(engine, call, grant, None, built, started, first_content_at, handle)
             raise
-        settle_failure(engine, call, grant, error, built, started, first_content_at)
+        settle_failure(engine, call, grant, error, built, started, first_content_at, handle)
         grant.ticket.failure(error)
         if error is caught:
             raise
@@ -314,7 +322,7 @@ def _as_inference_error(call: Call, engine: Engine, grant: Grant, caught: BaseEx
 
 
 def _falls_back(call: Call, error: InferenceError, ruling: Engine) -> bool:
-    if not call.may_fall_back or error.final or call.deadline <= call.loop.time():
+    if not call.may_fall_back or error.final or call.deadline <= ruling.clock():
         return False
     if error.sent and error.status is None and not ruling.deployment.idempotent:
         # Nobody said that it was not done, so to ask another would be to ask twice.

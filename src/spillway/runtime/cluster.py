@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spillway.core.options import Deployment
     from spillway.core.ports import RunnerFactory
     from spillway.core.reply import Tokens
+    from spillway.remote.engine import Engine
 
 Item = TypeVar("Item")
 
@@ -120,7 +121,7 @@ class Cluster(Asking):
             raise BadRequest(f"{name!r} is a group; its deployments are: {members}")
 
         options = next(each for each in self._deployments if each.name == name)
-        return Deployed(options, entries, partial(self._room.actors, name))
+        return Deployed(options, entries, partial(self._room.actors, name), router.every)
 
     def deployments(self) -> list[str]:
         """Return the names of all deployments."""
@@ -131,12 +132,24 @@ class Cluster(Asking):
         groups = dict.fromkeys(d.group for d in self._deployments if d.group)
         return list(dict.fromkeys([*self.deployments(), *groups]))
 
+    def engines(self) -> Mapping[str, Sequence[Engine]]:
+        """Return the engines of each deployment, one for each entry of its key pool; none before the first use.
+
+        For collectors of metrics, which read them on the Cluster's loop and change nothing.
+        """
+        router = self._room.router
+        return {} if router is None else dict(router.entries)
+
     def metrics(self) -> ClusterMetrics:
         """Return the counters of all deployments."""
         router = self._room.router
         if router is None:
             return ClusterMetrics(per_deployment=dict.fromkeys(self.deployments(), NOTHING_YET))
         return ClusterMetrics(per_deployment={name: measure(entries) for name, entries in router.entries.items()})
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Tell `observer` of every attempt and every request from now on; returns how to stop that."""
+        return self._room.observe(observer)
 
     # Life.
 

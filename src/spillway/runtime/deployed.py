@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from spillway.core.clock import wall_now
 from spillway.core.errors import InferenceError
+from spillway.core.options import RateLimits
 from spillway.core.request import GenerateRequest, Prompt, as_messages
 from spillway.remote.cost import CostEstimate, cost_bound, input_bound, output_bound, pico_to_usd
 from spillway.remote.engine import Drain, EngineMsg, Resize
@@ -29,18 +30,20 @@ class Deployed:
     Each entry of a key pool has a breaker and a limiter of its own, by its position from 0.
     """
 
-    __slots__ = ("_actors", "_engine", "_entries", "_options")
+    __slots__ = ("_actors", "_engine", "_entries", "_everyone", "_options")
 
     def __init__(
         self,
         options: Deployment,
         entries: Sequence[Engine],
         actors: Callable[[], Awaitable[list[ActorRef[EngineMsg]]]],
+        everyone: Callable[[], Sequence[Engine]],
     ) -> None:
         self._options = options
         self._entries = entries
         self._engine = entries[0]
         self._actors = actors
+        self._everyone = everyone
 
     @property
     def name(self) -> str:
@@ -51,6 +54,11 @@ class Deployed:
     def options(self) -> Deployment:
         """The options it was made with."""
         return self._options
+
+    @property
+    def runtime(self) -> str:
+        """The kind of its runtime."""
+        return self._engine.kind
 
     @property
     def keys(self) -> int:
@@ -127,6 +135,46 @@ class Deployed:
             raise ValueError(f"a pool needs at least one worker, not {workers!r}")
         share = Resize(workers=-(-workers // self.keys))
         return sum([await actor.ask(share) for actor in await self._actors()])
+
+    def pause(self) -> None:
+        """Take it out of service until `resume`: it takes nobody, sends away who waits, and finishes what runs.
+
+        Those that it sends away are asked of other members of its group, or of its fallbacks.
+        """
+        for engine in self._entries:
+            engine.pause()
+
+    def resume(self) -> None:
+        """Put it back into service; it does nothing after `drain`."""
+        for engine in self._entries:
+            engine.paused = False
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was taken out of service."""
+        return self._engine.paused
+
+    def limits(self) -> RateLimits:
+        """Return the limits in force; those in `options` unless others were set."""
+        return self._engine.gates.limits
+
+    def set_limits(self, limits: RateLimits) -> list[str]:
+        """Have other limits from now on; what was sent before keeps counting where there was a limit.
+
+        They hold for every deployment of its limit group.
+
+        Returns:
+            The names of the others for which they hold.
+        """
+        limiters = {id(engine.gates.limiter): engine.gates.limiter for engine in self._entries}
+        configured = self._options.rate_limits or RateLimits()
+        for limiter in limiters.values():
+            limiter.set_limits(limits)
+        sharing = [engine for engine in self._everyone() if id(engine.gates.limiter) in limiters]
+        for engine in sharing:
+            engine.gates.have_limits(limits, configured=configured)
+            engine.pump()
+        return sorted({engine.name for engine in sharing} - {self.name})
 
     async def drain(self, seconds: float = 30.0) -> None:
         """Take no more requests, refuse what waits, let what runs finish for so long, then cancel it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spillway.core.actor import ActorRef, ActorSystem
@@ -98,6 +98,20 @@ class EngineRoom:
         """Return the actors of a deployment's engines."""
         await self.start()
         return self._actors[name]
+
+    def observe(self, observer: Observer) -> Callable[[], None]:
+        """Tell `observer` of every attempt and every request from now on; returns how to stop that."""
+        engines = [] if self.router is None else self.router.every()
+        told = [self._observers, *(engine.observers for engine in engines)]
+        for observers in told:
+            observers.append(observer)
+
+        def stop() -> None:
+            for observers in told:
+                if observer in observers:
+                    observers.remove(observer)
+
+        return stop
 
     async def aclose(self) -> None:
         """Refuse what waits, let what runs finish for `drain_s` seconds, close the connections; may be called twice."""

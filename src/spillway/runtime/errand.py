@@ -50,14 +50,16 @@ class Errand:
 
     @property
     def upstream_s(self) -> float:
-        """Seconds spent in attempts that have ended."""
+        """Seconds spent waiting for providers; what the reader of a stream took to ask for more is none of it."""
         return self._call.upstream_s
 
     @property
     def fell_back(self) -> bool:
         """Whether another deployment was asked than the ones that it was for."""
         asked = self._route[0].members
-        return any(engine not in asked for engine in self._call.tried)
+        call = self._call
+        # Those that were tried have failed; who answered stands beside them.
+        return any(engine not in asked for engine in (*call.tried, getattr(call, "engine", None)) if engine)
 
     @property
     def retries(self) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from spillway.gateway import admin
 from spillway.gateway.doors.chat import chat
 from spillway.gateway.doors.count_tokens import count_tokens
 from spillway.gateway.doors.door import Door
 from spillway.gateway.doors.embeddings import embeddings
 from spillway.gateway.doors.health import alive, ready
 from spillway.gateway.doors.messages import messages
+from spillway.gateway.doors.metrics import metrics
 from spillway.gateway.doors.models import model, models
 from spillway.gateway.doors.responses import input_tokens, kept, responses
 
-__all__ = ["BRANCHES", "DOORS", "Door", "door_of"]
+__all__ = ["BRANCHES", "DOORS", "UNSEEN", "Door", "door_of"]
 
 DOORS: dict[str, Door] = {
     "/v1/chat/completions": Door("chat", chat),
@@ -21,7 +23,12 @@ DOORS: dict[str, Door] = {
     "/v1/models": Door("models", models, methods=("GET", "HEAD")),
     "/v1/responses": Door("responses", responses),
     "/v1/responses/input_tokens": Door("input_tokens", input_tokens),
+    "/dashboard": Door("dashboard", admin.dashboard, methods=("GET", "HEAD"), access="open"),
+    "/admin/deployments": Door("admin", admin.deployments, methods=("GET", "HEAD"), access="operator"),
+    "/admin/events": Door("admin", admin.events, methods=("GET",), access="operator"),
+    "/admin/reload": Door("admin", admin.reload, access="operator"),
     "/healthz": Door("healthz", alive, methods=("GET", "HEAD"), access="open"),
+    "/metrics": Door("metrics", metrics, methods=("GET", "HEAD"), access="operator"),
     "/readyz": Door("readyz", ready, methods=("GET", "HEAD"), access="open"),
 }
 """Every route by its exact path."""
@@ -29,8 +36,13 @@ DOORS: dict[str, Door] = {
 BRANCHES: tuple[tuple[str, Door], ...] = (
     ("/v1/models/", Door("models", model, methods=("GET", "HEAD"))),
     ("/v1/responses/", Door("responses", kept, methods=("GET", "POST", "DELETE"))),
+    (admin.DEPLOYMENTS, Door("admin", admin.deployment, methods=("GET", "HEAD", "POST"), access="operator")),
 )
 """Routes by what their path begins with."""
+
+
+UNSEEN = frozenset(door.name for door in (*DOORS.values(), *(door for _, door in BRANCHES)) if door.access != "caller")
+"""The names of doors that are not for callers."""
 
 
 def door_of(path: str) -> Door | None:

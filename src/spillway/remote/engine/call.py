@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from spillway.core.clock import clock_of
 from spillway.core.errors import InferenceError
 from spillway.core.priority import Priority
 from spillway.core.request import GenerateRequest
@@ -75,7 +76,8 @@ class Call:
     Attributes:
         deadline: the loop's seconds by which everything must be over.
         attempts: attempts that were sent, over all deployments.
-        upstream_s: seconds spent in attempts that have ended.
+        upstream_s: seconds spent waiting for providers: in attempts (of a stream: up to its first content, then in each
+            read) and for renewed credentials.
         retries: of these, repetitions that the retry engine granted.
         history: `(deployment, code, elapsed_s)` of each failed attempt.
         last_error: the error of the newest failed attempt.
@@ -135,7 +137,7 @@ class Call:
     ) -> None:
         self.request = request
         self.loop = loop
-        self.started = loop.time()
+        self.started = clock_of(loop)()
         self.deadline = self.started + timeout_s
         self.admitted_at = self.started
         self.input_bound = input_bound

@@ -13,7 +13,7 @@ from spillway.core.clock import clock_of
 from spillway.core.errors import Backpressure, InferenceError
 from spillway.remote.engine.credential import CredentialState
 from spillway.remote.engine.drain_rate import DrainRate
-from spillway.remote.engine.ending import SHUTTING_DOWN, out_of_time, waited_too_long
+from spillway.remote.engine.ending import PAUSED, SHUTTING_DOWN, no_room, out_of_time, waited_too_long
 from spillway.remote.engine.gates import PERMIT
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.metrics import EngineMetrics, Observer
@@ -58,6 +58,8 @@ class Engine:
         self.name = deployment.name
         self.runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
+        config = deployment.runtime_config
+        self.endpoint = "" if config is None else config.endpoint or ""
         self._open_runners = self.runners
         self.gates = gates
         self.loop = loop
@@ -76,6 +78,7 @@ class Engine:
         self._pumping = False
         self.drains = 0
         self._closing = False
+        self.paused = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._chores: set[asyncio.Task[Any]] = set()
@@ -96,7 +99,7 @@ class Engine:
     @property
     def accepting(self) -> bool:
         """Whether it takes new requests."""
-        return not self._closing
+        return not (self._closing or self.paused)
 
     def slots(self) -> list[WorkerSlot]:
         """Return its slots, those retired and still busy included."""
@@ -109,7 +112,7 @@ class Engine:
     def healthy(self) -> bool:
         """Whether a request sent here now would be let through by breaker, provider and credential."""
         return (
-            not self._closing
+            not (self._closing or self.paused)
             and self.credential.refused is None
             and self.gates.breaker.would_admit()
             and self.gates.limiter.blocked_for() <= 0
@@ -139,6 +142,8 @@ class Engine:
         """
         if self._closing:
             raise self.refusal(SHUTTING_DOWN)
+        if self.paused:
+            raise self.refusal(PAUSED)
         if self.credential.refused is not None:
             raise self.credential.refusal()
         self.gates.admit(call)
@@ -168,6 +173,8 @@ class Engine:
 
         Cancellation: frees its seat at once; a grant that came in the same instant is given back.
         """
+        if self.paused:
+            raise self.refusal(PAUSED)
         began = self.clock()
         if returning:
             call.watch.guard(call.deadline, "deadline")
@@ -316,6 +323,11 @@ class Engine:
         self._pool.resize(workers, pool=pool)
         self.pump()
 
+    def pause(self) -> None:
+        """Take nobody until `paused` is False again, send away who waits; what runs goes on."""
+        self.paused = True
+        self._send_away(self.queue.drain(), PAUSED)
+
     def chore(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `work` (the closing or draining of a stream nobody holds) as a task the engine owns."""
         task = self.loop.create_task(work)
@@ -326,11 +338,7 @@ class Engine:
     async def aclose(self, drain_s: float = 0.0) -> None:
         """Stop: refuse what waits, let what runs finish for `drain_s` seconds, then end it. May be called again."""
         self._closing = True
-        for entry in self.queue.close():
-            waiter = entry.payload.waiter
-            if waiter is not None and not waiter.done():
-                waiter.set_exception(self.refusal(SHUTTING_DOWN))
-        self._room.close(lambda: self.refusal(SHUTTING_DOWN))
+        self._send_away(self.queue.close(), SHUTTING_DOWN)
         await self._settle_down(drain_s)
         self._unsubscribe()
         if self._pump_timer is not None:
@@ -341,6 +349,13 @@ class Engine:
             closer = getattr(runner, "aclose", None)
             if closer is not None:
                 await closer()
+
+    def _send_away(self, waiting: Sequence[PriorityRequest], reason: str) -> None:
+        for entry in waiting:
+            waiter = entry.payload.waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(self.refusal(reason))
+        self._room.close(lambda: self.refusal(reason))
 
     async def _settle_down(self, drain_s: float) -> None:
         if drain_s > 0:
@@ -364,22 +379,7 @@ class Engine:
 
     def refusal(self, reason: str) -> Backpressure:
         """Return what a caller gets for whom there is no room, or no time left, to wait or to run."""
-        waiting = len(self.queue)
-        words = {
-            "full": f"the queue is full ({waiting} of {self.queue.capacity})",
-            "shutting_down": "shutting down",
-            "queue_timeout": f"no worker became free within {self.deployment.serving.queue_timeout_s:g} s",
-        }
-        rate = self._drain_rate.per_second(self.clock())
-        error = Backpressure(
-            words[reason],
-            provider=self.kind,
-            deployment=self.name,
-            reason=reason,
-            retry_after=max(1.0, waiting / rate) if rate > 0 else None,
-        )
-        error.final = reason == "full" and self.deployment.serving.on_capacity_exhausted == "reject"
-        return error
+        return no_room(self, reason, self._drain_rate.per_second(self.clock()))
 
     def _raise_if_too_long(self, call: Call) -> None:
         """Raise what a wait ended in if it was ended for taking too long, and its caller does not want out anyway."""
@@ -391,7 +391,7 @@ class Engine:
             raise error from call.last_error
 
     def __repr__(self) -> str:
-        state = "closing" if self._closing else "serving"
+        state = "closing" if self._closing else "paused" if self.paused else "serving"
         return (
             f"<Engine {self.name} {state} busy {self._pool.busy}/{self._pool.in_service()} "
             f"queued {len(self.queue)}/{self.queue.capacity}>"

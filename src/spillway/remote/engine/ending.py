@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.errors import BudgetExceeded, InferenceError, RateLimited, Timeout
+from spillway.core.errors import Backpressure, BudgetExceeded, InferenceError, RateLimited, Timeout
 from spillway.remote.engine.gates import MONEY, PERMIT
 from spillway.remote.engine.metrics import RequestRecord
 
@@ -20,6 +20,31 @@ _logger = logging.getLogger("spillway.engine")
 _observer_logger = logging.getLogger("spillway.observers")
 
 SHUTTING_DOWN = "shutting_down"
+PAUSED = "paused"
+
+
+def no_room(engine: Engine, reason: str, rate: float) -> Backpressure:
+    """Return what a caller gets for whom there is no room, or no time left, to wait or to run.
+
+    Args:
+        rate: requests that leave the engine in a second; 0: not known.
+    """
+    serving, queue = engine.deployment.serving, engine.queue
+    words = {
+        "full": f"the queue is full ({len(queue)} of {queue.capacity})",
+        SHUTTING_DOWN: "shutting down",
+        PAUSED: "out of service, by its operator",
+        "queue_timeout": f"no worker became free within {serving.queue_timeout_s:g} s",
+    }
+    error = Backpressure(
+        words[reason],
+        provider=engine.kind,
+        deployment=engine.name,
+        reason=reason,
+        retry_after=max(1.0, len(queue) / rate) if rate > 0 else None,
+    )
+    error.final = reason == "full" and serving.on_capacity_exhausted == "reject"
+    return error
 
 
 def cut_short(call: Call, engine: Engine, reason: str, *, sent: bool) -> InferenceError:
@@ -102,7 +127,8 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
     if fell_back:
         metrics.fell_back += 1
     if engine.observers:
-        now = call.loop.time()
+        now = engine.clock()
+        request = call.request
         record = RequestRecord(
             at=now,
             asked=asked,
@@ -113,8 +139,17 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
             attempts=call.attempts,
             retries=call.retries,
             fell_back=fell_back,
-            request_id=call.request.idempotency_id,
+            request_id=request.idempotency_id,
             tenant=call.tenant,
+            provider=engine.kind,
+            endpoint=engine.endpoint,
+            model=engine.deployment.provider_model,
+            operation="embeddings" if request.inputs is not None else "count_tokens" if request.counts else "chat",
+            stream=call.stream,
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
         )
         for observer in engine.observers:
             tell(observer.on_request, record)

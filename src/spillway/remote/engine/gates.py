@@ -6,6 +6,8 @@ import math
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from spillway.core.clock import wall_now
 from spillway.core.errors import BadRequest, BudgetExceeded, InferenceError
 from spillway.core.options import RateLimits
@@ -45,6 +47,7 @@ class Gates:
 
     __slots__ = (
         "_counts_tokens",
+        "_largest",
         "_limits",
         "breaker",
         "cached_input_is_free",
@@ -84,14 +87,26 @@ class Gates:
         self.output_most: int | None = None
         self.cached_input_is_free = cached_input_is_free
         self.lacks = PERMIT
-        self._limits = RateLimits() if limits is None else limits
-        self._counts_tokens = any(
-            (
-                self._limits.tokens_per_minute,
-                self._limits.input_tokens_per_minute,
-                self._limits.output_tokens_per_minute,
-            )
+        self._limits = self._largest = RateLimits() if limits is None else limits
+        self._counts_tokens = _counts_tokens(self._limits)
+
+    @property
+    def limits(self) -> RateLimits:
+        """What is in force."""
+        return self._limits
+
+    def have_limits(self, limits: RateLimits, *, configured: RateLimits) -> None:
+        """Ask for permits under other limits from now on; the limiter itself is told by others.
+
+        A size that the configured limits take is not refused under lower ones: it waits for an empty window.
+        """
+        self._limits = limits
+        self._largest = msgspec.structs.replace(
+            configured,
+            tokens_per_minute=_larger(limits.tokens_per_minute, configured.tokens_per_minute),
+            output_tokens_per_minute=_larger(limits.output_tokens_per_minute, configured.output_tokens_per_minute),
         )
+        self._counts_tokens = _counts_tokens(limits)
 
     def admit(self, call: Call) -> None:
         """Refuse what can't or need not wait: a spent budget, an impossible size, an open circuit.
@@ -118,7 +133,7 @@ class Gates:
             self.breaker.check().release()
 
     def _check_size(self, call: Call, asked: int) -> None:
-        limits = self._limits
+        limits = self._largest
         total, out = limits.tokens_per_minute, limits.output_tokens_per_minute
         if total is not None and call.input_bound + asked > total:
             what, limit = f"input (at most {call.input_bound} tokens) and max_tokens {asked} exceed", total
@@ -264,6 +279,15 @@ class Gates:
 def began(age_s: float) -> datetime:
     """Return the instant of so many seconds ago."""
     return wall_now() - timedelta(seconds=age_s)
+
+
+def _counts_tokens(limits: RateLimits) -> bool:
+    return any((limits.tokens_per_minute, limits.input_tokens_per_minute, limits.output_tokens_per_minute))
+
+
+def _larger(limit: int | None, configured: int | None) -> int | None:
+    """Return the larger of two limits; one that is not configured refuses no size."""
+    return None if limit is None or configured is None else max(limit, configured)
 
 
 def _at_most(amount: int, limit: int | None) -> int:

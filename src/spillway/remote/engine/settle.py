@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spillway.core.building import TokensBuilder
@@ -14,6 +15,7 @@ from spillway.remote.engine.metrics import AttemptRecord
 
 if TYPE_CHECKING:
     from spillway.core.errors import InferenceError
+    from spillway.core.ports import RunHandle
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
     from spillway.remote.engine.gates import Gates
@@ -21,9 +23,19 @@ if TYPE_CHECKING:
 
 _BYTES_A_TOKEN = 4
 
+_LEFT = "cancelled"
+"""The outcome of an attempt whose caller has left."""
+
 
 def settle_success(
-    engine: Engine, call: Call, grant: Grant, built: TokensBuilder, started: float, first_content_at: float
+    engine: Engine,
+    call: Call,
+    grant: Grant,
+    built: TokensBuilder,
+    started: float,
+    first_content_at: float,
+    handle: RunHandle,
+    gaps: Sequence[float] = (),
 ) -> tuple[int | None, bool]:
     """End an attempt that gave a whole answer.
 
@@ -55,10 +67,12 @@ def settle_success(
     if not counts:
         metrics.count_usage(usage, cost or 0)
     metrics.latency.record(now - started)
-    call.upstream_s += now - started
+    if not call.stream:
+        # Of a stream its reads are counted, as they come.
+        call.upstream_s += now - started
     metrics.first_content.record(first_content_at - started)
     if engine.observers:
-        _tell(engine, call, now, "ok", started, first_content_at, usage, cost, estimated=estimated)
+        _tell(engine, call, now, None, started, first_content_at, usage, cost, built, handle, gaps, estimated=estimated)
     return cost, estimated
 
 
@@ -70,11 +84,15 @@ def settle_failure(
     built: TokensBuilder,
     started: float,
     first_content_at: float | None = None,
+    handle: RunHandle | None = None,
+    gaps: Sequence[float] = (),
 ) -> None:
     """End an attempt that gave no whole answer.
 
     Args:
         error: what ended it; None: its caller has left.
+        handle: of its answer, None when there was none.
+        gaps: seconds between the reads that brought content.
     """
     now = engine.clock()
     gates = engine.gates
@@ -89,10 +107,10 @@ def settle_failure(
         call.kept = KeptMoney(gates, grant.reservation, grant.hold, grant.reserved_pico)
     metrics = engine.metrics
     metrics.attempts += 1
-    call.upstream_s += now - started
+    if first_content_at is None or not call.stream:
+        call.upstream_s += now - started
     if usage is not None:
         metrics.count_usage(usage, cost)
-    outcome = "cancelled" if error is None else error.code
     if error is not None:
         error.provider = error.provider or engine.kind
         error.deployment = engine.name
@@ -104,7 +122,8 @@ def settle_failure(
             obeys = engine.deployment.retry.respect_retry_after
             gates.limiter.throttled(error.retry_after if obeys else None)
     if engine.observers:
-        _tell(engine, call, now, outcome, started, first_content_at, usage, cost, estimated=estimated)
+        end = _LEFT if error is None else error
+        _tell(engine, call, now, end, started, first_content_at, usage, cost, built, handle, gaps, estimated=estimated)
 
 
 def _lost(
@@ -150,14 +169,24 @@ def _tell(
     engine: Engine,
     call: Call,
     now: float,
-    outcome: str,
+    end: InferenceError | str | None,
     started: float,
     first_content_at: float | None,
     usage: Usage | None,
     cost: int | None,
+    built: TokensBuilder,
+    handle: RunHandle | None,
+    gaps: Sequence[float],
     *,
     estimated: bool,
 ) -> None:
+    about = built.about
+    model = None if about is None else about.get("model")
+    outcome, status, reason = "ok", None, ""
+    if isinstance(end, str):
+        outcome = end
+    elif end is not None:
+        outcome, status, reason = end.code, end.status, end.reason or ""
     record = AttemptRecord(
         at=now,
         deployment=engine.name,
@@ -171,6 +200,15 @@ def _tell(
         stream=call.stream,
         request_id=call.request.idempotency_id,
         tenant=call.tenant,
+        provider=engine.kind,
+        endpoint=engine.endpoint,
+        model=engine.deployment.provider_model,
+        status=status,
+        reason=reason,
+        response_model=model if isinstance(model, str) else "",
+        response_id=getattr(handle, "request_id", "") or "",
+        finish_reason=built.finish_reason or "",
+        gaps=gaps,
     )
     for observer in engine.observers:
         tell(observer.on_attempt, record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from spillway.core.errors import InferenceError, ServerError, StreamInterrupted
 from spillway.core.reply import TokenChunk, Tokens
 from spillway.remote.cost import pico_to_usd
 from spillway.remote.engine.ending import close_books, close_now, cut_short, let_go
+from spillway.remote.engine.metrics import MOST_GAPS
 from spillway.remote.engine.settle import settle_failure, settle_success
 
 if TYPE_CHECKING:
@@ -39,8 +41,10 @@ class LiveStream:
         "_engine",
         "_first",
         "_first_content_at",
+        "_gaps",
         "_grant",
         "_handle",
+        "_last_at",
         "_over",
         "_reads",
         "_started",
@@ -70,6 +74,9 @@ class LiveStream:
         self._first: list[TokenChunk] | None = first
         self._started = started
         self._first_content_at = first_content_at
+        self._last_at = first_content_at
+        call.upstream_s += first_content_at - started
+        self._gaps: array[float] | None = array("f") if engine.observers else None
         self._over = False
         self._draining = False
         self.asked = engine.name
@@ -127,12 +134,12 @@ class LiveStream:
         idle = self._engine.deployment.timeouts.idle_timeout_s
         deadline = self._call.deadline
         clock = self._engine.clock
-        built = self._built
         relays = self.wire != ""
         watch.attend(asyncio.current_task())
         try:
             while True:
-                watch.guard_sooner_of(deadline, clock() + idle, "idle")
+                began = clock()
+                watch.guard_sooner_of(deadline, began + idle, "idle")
                 try:
                     chunks = await self._reads.__anext__()
                 except StopAsyncIteration:
@@ -140,11 +147,14 @@ class LiveStream:
                         break
                     self._succeed()
                     return None
+                finally:
+                    now = clock()
+                    self._call.upstream_s += now - began
                 if self._is_over():
                     break
+                if chunks:
+                    self._take_in(chunks, now)
                 if chunks or relays:
-                    for chunk in chunks:
-                        built.add(chunk)
                     return chunks
         except BaseException as caught:
             error = self._as_inference_error(caught)
@@ -162,6 +172,18 @@ class LiveStream:
                 watch.guard(deadline, "deadline")
         self._raise_if_cut_short()
         return None
+
+    def _take_in(self, chunks: list[TokenChunk], now: float) -> None:
+        """Add what one network read has brought, and take note of the time since the read before that brought any."""
+        built = self._built
+        for chunk in chunks:
+            built.add(chunk)
+        gap = now - self._last_at
+        self._last_at = now
+        self._engine.metrics.gaps.record(gap)
+        gaps = self._gaps
+        if gaps is not None and len(gaps) < MOST_GAPS:
+            gaps.append(gap)
 
     def _is_over(self) -> bool:
         # A call, because it changes between two awaits and type checkers do not know that.
@@ -243,7 +265,16 @@ class LiveStream:
     def _succeed(self) -> None:
         self._over = True
         call, engine = self._call, self._engine
-        cost, estimated = settle_success(engine, call, self._grant, self._built, self._started, self._first_content_at)
+        cost, estimated = settle_success(
+            engine,
+            call,
+            self._grant,
+            self._built,
+            self._started,
+            self._first_content_at,
+            self._handle,
+            self._gaps or (),
+        )
         let_go(engine, self._handle)
         self.tokens = self._built.build(
             cost_usd=None if cost is None else pico_to_usd(cost),
@@ -260,7 +291,17 @@ class LiveStream:
             return
         self._over = True
         call, engine = self._call, self._engine
-        settle_failure(engine, call, self._grant, error, self._built, self._started, self._first_content_at)
+        settle_failure(
+            engine,
+            call,
+            self._grant,
+            error,
+            self._built,
+            self._started,
+            self._first_content_at,
+            self._handle,
+            self._gaps or (),
+        )
         call.let_money_go()
         if error is not None:
             self._grant.ticket.interrupted(error)

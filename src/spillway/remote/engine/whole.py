@@ -30,7 +30,7 @@ def conclude(
     first_content_at: float,
 ) -> Answer:
     """Settle the attempt, let its handle go and return the answer."""
-    cost, estimated = settle_success(engine, call, grant, built, started, first_content_at)
+    cost, estimated = settle_success(engine, call, grant, built, started, first_content_at, handle)
     let_go(engine, handle)
     cost_usd = None if cost is None else pico_to_usd(cost)
     request_id = getattr(handle, "request_id", "") or call.request.idempotency_id

@@ -1,0 +1,1 @@
+"""What the gateway shows of itself: counts of its requests, log lines, traces."""
