@@ -60,7 +60,7 @@ class Gateway:
     def callers(self) -> Callers:
         """Who may ask; made on the loop that serves."""
         if self._callers is None:
-            self._callers = Callers(self._keys, loop_clock())
+            self._callers = Callers(self._keys, loop_clock(), self.cluster.state)
         return self._callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -16,6 +16,7 @@ from spillway.gateway.app import Gateway
 from spillway.providers.secret_plugins import credential_source
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.config import environment
+from spillway.stores.sqlite import KeyFile
 
 if TYPE_CHECKING:
     from spillway.runtime.project import ProjectFile
@@ -33,7 +34,7 @@ def serve(project: ProjectFile, *, bind: str, workers: int, say: Callable[[str, 
     host, _, port = bind.rpartition(":")
     if workers > 1 and project.cluster.store == "memory":
         raise ConfigError('--workers above 1 needs [cluster] store = "redis://…": limits and budgets would multiply')
-    if not project.gateway.keys and host not in LOOPBACK:
+    if not project.gateway.keys and host not in LOOPBACK and not _stored_keys(project):
         raise ConfigError(f"{bind} is open to others and [[gateway.keys]] names no key; add one, or bind to 127.0.0.1")
     runner = _Running(project, host, int(port), say)
     try:
@@ -42,6 +43,15 @@ def serve(project: ProjectFile, *, bind: str, workers: int, say: Callable[[str, 
         asyncio.run(runner.run())
     else:
         uvloop.run(runner.run())
+
+
+def _stored_keys(project: ProjectFile) -> bool:
+    """Return whether the state file names a key."""
+    state = project.path.absolute().parent / project.cluster.state
+    if not project.cluster.state or not state.exists():
+        return False
+    with KeyFile(state) as file:
+        return bool(file.all())
 
 
 class _Running:
@@ -55,7 +65,10 @@ class _Running:
         project = self._project
         environ = environment()
         keys = [(key, await credential_source(key.key, environ).token()) for key in project.gateway.keys]
-        cluster = Cluster(project.deployments, drain_s=30.0)
+        state = project.cluster.state
+        cluster = Cluster(
+            project.deployments, drain_s=30.0, state=project.path.absolute().parent / state if state else None
+        )
         admin = project.gateway.admin_key
         admin_key = None if admin is None else await credential_source(admin, environ).token()
         gateway = Gateway(cluster, keys, admin_key=admin_key)
@@ -64,6 +77,7 @@ class _Running:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         async with cluster:
+            _ = gateway.callers  # what is wrong with the keys is said before anybody is served
             server = Server(
                 gateway,
                 self._host,

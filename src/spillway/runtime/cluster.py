@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from spillway.core.errors import Backpressure, BadRequest, ConfigError, InferenceError
@@ -19,12 +20,12 @@ from spillway.runtime.loops import LoopThread
 from spillway.runtime.metrics import NOTHING_YET, ClusterMetrics, measure
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
     from spillway.core.options import Deployment
     from spillway.core.ports import RunnerFactory
     from spillway.core.reply import Tokens
+    from spillway.stores.sqlite import SqliteState
 
 Item = TypeVar("Item")
 
@@ -42,6 +43,7 @@ class Cluster(Asking):
         environ: where secrets `from_env` are read; default: the process's environment.
         observers: told of every attempt and every request.
         drain_s: how long closing waits for what runs.
+        state: an SQLite file in which spend outlives the process; None: nothing does. One Cluster at a time uses it.
 
     Raises:
         ConfigError: names clash, a fallback names nothing, members of a limit group differ. Secrets are read at the
@@ -56,6 +58,7 @@ class Cluster(Asking):
         environ: Mapping[str, str] | None = None,
         observers: Sequence[Observer] = (),
         drain_s: float = 0.0,
+        state: str | Path | None = None,
     ) -> None:
         self._deployments = tuple(deployments)
         if not self._deployments:
@@ -66,6 +69,7 @@ class Cluster(Asking):
             environment() if environ is None else environ,
             observers=observers,
             drain_s=drain_s,
+            state=None if state is None else Path(state),
         )
         super().__init__(room)
         self._thread: LoopThread | None = None
@@ -137,6 +141,15 @@ class Cluster(Asking):
         if router is None:
             return ClusterMetrics(per_deployment=dict.fromkeys(self.deployments(), NOTHING_YET))
         return ClusterMetrics(per_deployment={name: measure(entries) for name, entries in router.entries.items()})
+
+    @property
+    def state(self) -> SqliteState | None:
+        """What outlives it; None where nothing does. It may be asked for before the start.
+
+        Raises:
+            ConfigError: the state file can't be used.
+        """
+        return self._room.open_state()
 
     # Life.
 

@@ -42,7 +42,10 @@ class SpendHold(Protocol):
 
 
 class SpendGate(Protocol):
-    """A caller's own cap on spending, beside the deployment's budget."""
+    """A caller's own cap on spending, beside the deployment's budget.
+
+    One whose attribute `needs_price` is true is never asked for what has no known price; its caller is refused.
+    """
 
     def reserve(self, deployment: str, pico_usd: int) -> SpendHold | None:
         """Set the estimate aside, or return None when that must wait for others to settle.
