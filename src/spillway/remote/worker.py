@@ -34,6 +34,7 @@ from spillway.remote.engine.actor import Resize
 from spillway.remote.engine.credential import reread_credential
 from spillway.remote.engine.detour import Detour, Target
 from spillway.remote.engine.ending import SHUTTING_DOWN, close_books, close_now, cut_short, out_of_time
+from spillway.remote.engine.forecast import predicted_wait
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.settle import settle_failure
 from spillway.remote.engine.slot import WorkerSlot
@@ -174,7 +175,7 @@ def _shift_early(call: Call, engine: Engine, later: Sequence[Target]) -> None:
     """Raise the refusal to come when waiting for it is longer than `fallback_after_s` and a healthy fallback exists."""
     if not any(target.healthy() for target in later):
         return
-    wait = engine.predicted_wait(call)
+    wait = predicted_wait(engine, call)
     if wait <= engine.deployment.fallback_after_s:
         return
     if engine.gates.breaker.would_admit():
