@@ -103,9 +103,7 @@ def play(test, *replies, deployments=None, keys=("a", "b"), scripts=None, **opti
 
     async def main():
         found = deployments or [deployment(**options.pop("of", {}))]
-        runners = {
-            d.name: ScriptedRunner((scripts or {}).get(d.name) or replies or (Reply(text="hi"),)) for d in found
-        }
+        runners = {d.name: ScriptedRunner((scripts or {}).get(d.name) or replies or (Reply(text="hi"),)) for d in found}
         known = [key(k) if isinstance(k, str) else k for k in keys]
         stage = Stage(runners, found, known, **options)
         async with stage.cluster:

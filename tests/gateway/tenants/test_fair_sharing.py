@@ -43,7 +43,6 @@ def test_a_thousand_queued_of_one_key_do_not_starve_another(stream):
     play(test, Reply(delay_s=1.0), of={"serving": ONE_AT_A_TIME, "timeouts": LONG})
 
 
-
 def test_what_one_key_holds_of_a_full_queue_makes_room_for_another():
     async def test(stage):
         loud = await flood(stage, 1 + 100)
