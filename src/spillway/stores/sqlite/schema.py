@@ -65,12 +65,13 @@ def open_state(path: Path, *, make: bool = True, check: bool = True) -> sqlite3.
     with told(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
+            _recognize(connection, path)
             with suppress(OSError):
                 # It tells who spends how much; SQLite gives its companions the same mode.
                 path.chmod(0o600)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
-            _migrate(connection, path)
+            _migrate(connection)
             verdict = "ok" if not check else connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise ConfigError(f"{path}: the state file is damaged ({_line(verdict)}); move it away to start anew")
@@ -151,20 +152,24 @@ class ServingLock:
             os.close(fd)
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def _recognize(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is not ours, before anything in it is changed."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found > len(MIGRATIONS):
         raise ConfigError(
             f"{path}: the state file was written by a later version (schema {found}; this one reads {len(MIGRATIONS)})"
         )
-    if found == len(MIGRATIONS):
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if found == 0 and tables:
+        raise ConfigError(f"{path}: this is a database of something else")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),):
         return
     with transaction(connection):
         # Another process may have been here first.
         (found,) = connection.execute("PRAGMA user_version").fetchone()
-        foreign = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if found == 0 and foreign:
-            raise ConfigError(f"{path}: this is a database of something else")
         for step in MIGRATIONS[found:]:
             for statement in step.split(";"):
                 connection.execute(statement)
