@@ -3,7 +3,7 @@
 An attempt is in the file at the latest 50 ms and one write after its money was set aside. Until then it is covered by
 what the file says may be under way unwritten (see `entries.Account`), so that a kill at any instant makes the next
 start count too much, never too little: at most each attempt under way at its estimate, and for each cap a hundredth of
-it (or the dearest single attempt, where that is more).
+it; where single attempts are dearer than that, a twentieth, or the dearest alone.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class SqliteState:
         self._number = 0
         self._batch = Batch()
         self._wake = threading.Event()
+        self._urgent = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._flushed: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
@@ -142,6 +143,11 @@ class SqliteState:
         """Have the writer look at what is wanted."""
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Have it look at once, because somebody waits for it."""
+        self._urgent.set()
+        self._wake.set()
+
     def watch_keys(self, changed: Callable[[list[StoredKey]], None]) -> list[StoredKey]:
         """Return the gateway keys of the file; `changed` is called on this loop when another process changes them."""
         self._on_keys = asyncio.get_running_loop(), changed
@@ -155,7 +161,7 @@ class SqliteState:
             return
         done: asyncio.Future[None] = loop.create_future()
         self._flushed.append((loop, done))
-        self._wake.set()
+        self.hurry()
         await done
 
     async def costs(self, by: str, since: int = 0) -> list[CostRow]:
@@ -171,7 +177,7 @@ class SqliteState:
 
     def _end(self, thread: threading.Thread | None) -> None:
         self._stop.set()
-        self._wake.set()
+        self.hurry()
         if thread is not None:
             thread.join()
         with suppress(sqlite3.Error):
@@ -182,10 +188,12 @@ class SqliteState:
         self._lock.release()
 
     def _account(self, kind: str, name: str, cap_pico: int) -> Account:
-        """Return the one account of a cap; what was once allowed to be under way stays so."""
-        account = Account(kind, name, cap_pico)
-        known = self._accounts.setdefault((kind, name), account)
-        known.wanted = max(known.wanted, account.wanted)
+        """Return the one account of a deployment or key."""
+        known = self._accounts.get((kind, name))
+        if known is None:
+            known = self._accounts[kind, name] = Account(kind, name, cap_pico)
+        else:
+            known.cap(cap_pico)
         return known
 
     def _costs(self, by: str, since: int) -> list[CostRow]:
@@ -208,8 +216,12 @@ class SqliteState:
         while not self._stop.is_set():
             self._wake.wait(LOOK_S)
             self._wake.clear()
+            self._urgent.clear()
             self._turn()
-            self._stop.wait(BATCH_S if self.failure is None else _RETRY_S)
+            if self.failure is None:
+                self._urgent.wait(BATCH_S)
+            else:
+                self._stop.wait(_RETRY_S)
         self._turn()
 
     def _turn(self) -> None:
