@@ -181,7 +181,7 @@ def _project(config: str | None) -> ProjectFile:
 
 
 def _path(project: ProjectFile) -> Path:
-    return project.path.absolute().parent / project.cluster.state
+    return Path(project.cluster.state)
 
 
 def _file(project: ProjectFile, *, make: bool = False) -> KeyFile:
