@@ -315,3 +315,34 @@ def test_a_rotated_key_is_known_by_both_secrets_for_as_long_as_is_asked(tmp_path
         monkeypatch.setattr("spillway.stores.sqlite.key_file.wall_now", lambda: later)
         file.rotate("team")
         assert len(file.all()[0].digests) == 3
+
+
+async def test_a_file_that_is_moved_away_closes_caps_until_it_is_back(state, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(state_module, "_RETRY_S", 0.05)
+    one = state()
+    journal = one.journal("m", "model", 10_000)
+    one.start()
+    (tmp_path / "s.db").rename(tmp_path / "elsewhere")
+    while one.failure is None:
+        if journal.hold_up("a", 50) == 0.0:
+            journal.open("a", 50).close(USAGE, 50)
+        await asyncio.sleep(0.001)
+    with pytest.raises(BudgetExceeded, match="can't be written down"):
+        while True:
+            assert journal.hold_up("a", 50) == 0.0
+            journal.open("a", 50).close(USAGE, 50)
+    assert "s.db" in caplog.text
+    (tmp_path / "elsewhere").rename(tmp_path / "s.db")
+    while one.failure is not None:
+        await asyncio.sleep(0.005)
+    assert journal.hold_up("a", 50) == 0.0
+
+
+def test_a_write_ahead_log_that_somebody_deleted_is_told(tmp_path, caplog):
+    abandoned(tmp_path / "s.db", closed=1)
+    (tmp_path / "s.db-wal").unlink()
+    asyncio.run(SqliteState(tmp_path / "s.db").aclose())
+    assert "s.db-wal is gone: what was spent shortly before a kill may be forgotten" in caplog.text
+    caplog.clear()
+    asyncio.run(SqliteState(tmp_path / "s.db").aclose())
+    assert not caplog.text

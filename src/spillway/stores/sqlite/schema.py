@@ -99,6 +99,8 @@ def told(path: Path) -> Iterator[None]:
 def reason(error: Exception) -> str:
     """Return in words why the file can't be used."""
     said = _line(str(error))
+    if isinstance(error, FileNotFoundError):
+        return "the state file was moved or deleted"
     if "not a database" in said or "malformed" in said:
         return f"the state file is damaged or not one ({said}); move it away to start anew"
     if "readonly" in said:
@@ -127,6 +129,9 @@ class ServingLock:
     Args:
         path: the state file; the lock is a file beside it.
 
+    Attributes:
+        killed: whether the process that held it before did not give it back itself.
+
     Raises:
         ConfigError: another process holds it.
     """
@@ -138,10 +143,11 @@ class ServingLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(self._fd, 20).decode("ascii", "replace").strip()
-            self.release()
+            holder = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip()
+            os.close(self._fd)
             who = f"process {holder}" if holder.isdigit() else "another process"
             raise ConfigError(f"{path}: {who} serves with this state file; give each its own [cluster] state") from None
+        self.killed = bool(os.pread(self._fd, 1, 0))
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
@@ -149,6 +155,8 @@ class ServingLock:
         """Give it back; may be called twice."""
         fd, self._fd = self._fd, None
         if fd is not None:
+            with suppress(OSError):
+                os.ftruncate(fd, 0)
             os.close(fd)
 
 

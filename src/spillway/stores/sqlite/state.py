@@ -72,8 +72,11 @@ class SqliteState:
         self._again_at = 0.0
         self._lock = ServingLock(path)
         try:
+            if self._lock.killed and path.exists() and not path.with_name(f"{path.name}-wal").exists():
+                _logger.warning("%s-wal is gone: what was spent shortly before a kill may be forgotten", path)
             self._connection = open_state(path)
             with told(path):
+                self._place = _place_of(path)
                 now = int(wall_now().timestamp())
                 self.recovered = recover(self._connection, now)
                 coarsen(self._connection, now)
@@ -248,6 +251,8 @@ class SqliteState:
         batch.allow(tuple(self._accounts.values()))
         if not batch:
             return
+        if _place_of(self.path) != self._place:
+            raise FileNotFoundError("another file stands in its place")
         batch.write(self._connection)
         for account, ahead in batch.accounts.items():
             account.ahead = max(account.ahead, ahead)
@@ -277,6 +282,11 @@ class SqliteState:
 
     def __repr__(self) -> str:
         return f"<SqliteState {self.path}{'' if self.failure is None else f', {self.failure}'}>"
+
+
+def _place_of(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _on(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
