@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from spillway.core.errors import BadRequest
+from spillway.core.errors import BadRequest, ConfigError, ServerError
 from spillway.remote.cost import pico_to_usd
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ async def costs(gateway: Gateway, _caller: None, exchange: Exchange, _note: Note
     since = _since(query.get("since"))
     state = gateway.cluster.state
     if state is not None:
+        try:
+            found = await state.costs(by, since)
+        except ConfigError as error:
+            raise ServerError(str(error), reason="state") from error
         rows = [
             {
                 by: row.name,
@@ -43,7 +47,7 @@ async def costs(gateway: Gateway, _caller: None, exchange: Exchange, _note: Note
                 "estimated_usd": pico_to_usd(row.estimated_pico),
                 "margin_usd": pico_to_usd(row.margin_pico),
             }
-            for row in await state.costs(by, since)
+            for row in found
         ]
         await _answer(exchange, by, rows, "state file")
     elif by == "deployment":

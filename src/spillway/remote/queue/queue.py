@@ -178,6 +178,11 @@ class RequestQueue:
             if request not in self._parked:
                 return False
             del self._parked[request]
+            # A stay of its own, or what it left in its lane when it was parked would count again.
+            self._stays += 1
+            request.stay = self._stays
+            if request.deadline is not None:
+                self._schedule(self._deadlines, request.deadline, request)
             self._join(request, self._now, late=True)
             return True
 

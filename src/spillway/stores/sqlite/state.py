@@ -67,7 +67,7 @@ class SqliteState:
         self._urgent = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._flushed: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._flushed: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self._on_keys: tuple[asyncio.AbstractEventLoop, Callable[[list[StoredKey]], None]] | None = None
         self._again_at = 0.0
         self._lock = ServingLock(path)
@@ -183,6 +183,8 @@ class SqliteState:
         self.hurry()
         if thread is not None:
             thread.join()
+        if self.failure is not None:
+            _logger.error("%s: %s; what was spent meanwhile is not in it", self.path, self.failure)
         with suppress(sqlite3.Error):
             if self.failure is None:
                 with transaction(self._connection) as connection:
@@ -228,7 +230,8 @@ class SqliteState:
         self._turn()
 
     def _turn(self) -> None:
-        waiting, self._flushed = self._flushed, []
+        # Who asked before the entries are taken has all of theirs among them.
+        waiting = [self._flushed.popleft() for _ in range(len(self._flushed))]
         entries, pending = [], self._pending
         while pending:
             entries.append(pending.popleft())

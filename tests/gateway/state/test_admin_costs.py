@@ -132,3 +132,14 @@ async def test_a_fallback_is_paid_where_it_was_answered(stage):
     assert (answer.status, answer.headers["x-spillway-deployment"]) == (200, "n")
     assert plain((await costs(one))["rows"]) == [row(1, deployment="n")]
     assert plain((await costs(one, "?by=model"))["rows"]) == [row(1, model="y")]
+
+
+async def test_a_state_file_that_can_not_be_read_is_one_error_and_the_gateway_goes_on(stage, tmp_path):
+    one = await stage()
+    assert (await one.ask()).status == 200
+    (tmp_path / "s.db").rename(tmp_path / "elsewhere")
+    answer = await one.admin("/admin/costs")
+    assert answer.status == 502
+    assert "there is no state file" in answer.message
+    assert (await one.ask()).status == 200
+    (tmp_path / "elsewhere").rename(tmp_path / "s.db")
