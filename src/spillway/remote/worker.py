@@ -5,9 +5,11 @@ request. No task, mailbox or timeout scope is made per request or per chunk: one
 the limit of every phase.
 
     route     the asked deployment or group, then its `fallback` list, each target once, one deadline for all
-    admit     closing? -> credential refused? -> budget spent? -> size possible? -> circuit open? -> room in the queue
-    dispatch  between two awaits: slot -> money (deployment's budget, caller's own gate) -> limiter -> breaker;
-              a refusal gives back what went before it; the head of the queue waits, no worker does
+    admit     closing? -> credential refused? -> budget spent? -> size possible? -> circuit open? -> in time? (where
+              that is to be told at once) -> room in the queue
+    dispatch  between two awaits: slot -> money (deployment's budget, caller's own gate) -> journal of spend -> limiter
+              -> breaker; a refusal gives back what went before it; the head of the queue waits, no worker does, but for
+              one that lacks its caller's own money: it is passed over
     attempt   runner.execute -> COMMIT POINT -> relay -> settle limiter, money, breaker, metrics, once
     again     not committed and the retry engine says so and the retry quota pays: another healthy member of the group
               at once, else back to the queue with a not-before time; seat, sequence number and money are kept

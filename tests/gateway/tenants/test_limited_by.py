@@ -180,3 +180,17 @@ def test_a_key_that_is_not_for_a_model_does_not_learn_that_there_is_one():
 
     deployments = [deployment("member", group="g"), deployment("secret")]
     play(test, keys=[key("a", models=("g*",))], deployments=deployments)
+
+
+def test_a_key_that_waits_for_its_own_money_for_too_long():
+    async def test(stage):
+        waiting = await held(stage)
+        answer = await stage.ask()
+        assert (answer.status, answer.limited_by) == (402, "key")
+        assert "no room under the caller's own cap within 5 s" in answer.message
+        late = await stage.ask(timeout_s=3)
+        assert (late.status, late.json["error"]["code"]) == (504, "timeout")
+        await let_go(waiting)
+
+    serving = spillway.Serving(max_concurrent=9, queue_timeout_s=5.0)
+    play(test, HELD, keys=[key("a", max_spend_per_day_usd=0.00005)], of={"serving": serving})

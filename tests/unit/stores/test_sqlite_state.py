@@ -210,7 +210,7 @@ def damaged(path):
         (damaged, "damaged"),
         (foreign, "this is a database of something else"),
         (newer, r"written by a later version \(schema 99; this one reads 2\)"),
-        (lambda path: path.mkdir(), "the state file can't be used"),
+        (lambda path: path.mkdir(), "the state file can't be opened"),
     ],
 )
 def test_a_bad_file_is_one_line_and_left_as_it_is(tmp_path, spoil, said):
@@ -225,7 +225,7 @@ def test_a_bad_file_is_one_line_and_left_as_it_is(tmp_path, spoil, said):
 
 
 def test_a_folder_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"s\.db: No such file or directory$"):
+    with pytest.raises(ConfigError, match=r"s\.db: No such file or directory \(\[cluster\] state says where"):
         SqliteState(tmp_path / "none" / "s.db")
 
 

@@ -47,6 +47,7 @@ CREATE TABLE secrets (
 MIGRATIONS = (_SPEND, _KEYS)
 """The step at index i brings a file of schema i to schema i + 1."""
 
+_ELSEWHERE = '[cluster] state says where it is; "": none is kept'
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000")
 
 
@@ -93,7 +94,7 @@ def told(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise ConfigError(f"{path}: {reason(error)}") from None
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or type(error).__name__}") from None
+        raise ConfigError(f"{path}: {error.strerror or type(error).__name__} ({_ELSEWHERE})") from None
 
 
 def reason(error: Exception) -> str:
@@ -104,7 +105,9 @@ def reason(error: Exception) -> str:
     if "not a database" in said or "malformed" in said:
         return f"the state file is damaged or not one ({said}); move it away to start anew"
     if "readonly" in said:
-        return "the state file can't be written (read-only)"
+        return f"the state file can't be written ({_ELSEWHERE})"
+    if "unable to open" in said:
+        return f"the state file can't be opened ({_ELSEWHERE})"
     if "locked" in said:
         return "the state file is locked by another program"
     return f"the state file can't be used ({said})"
