@@ -65,8 +65,8 @@ class Served:
         for process in self.spawned:
             process.close()
 
-    async def start(self, http):
-        self.process = self.spawn("serve")
+    async def start(self, http, *args):
+        self.process = self.spawn("serve", *args)
         for _ in range(1000):
             if self.process.over:
                 raise AssertionError(await self.process.end())

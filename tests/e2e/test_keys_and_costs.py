@@ -76,3 +76,25 @@ async def test_without_a_gateway_the_report_says_so(tmp_path):
     served.close()
     assert (ended.code, ended.out) == (1, "")
     assert f"no gateway at {served.url}: Connection refused" in " ".join(ended.err.split())
+
+
+@pytest.mark.timeout(60)
+async def test_a_key_in_the_state_file_is_enough_to_serve_others_than_this_machine(tmp_path):
+    served = Served(tmp_path, "http://127.0.0.1:9")
+    file = tmp_path / "spillway.toml"
+    head, _, rest = file.read_text().partition("[[gateway.keys]]")
+    file.write_text(head + rest[rest.index("[[deployment]]") :])
+    # Any address but the few names of loopback is open to others.
+    served.url = f"http://127.0.0.2:{served.port}"
+    bind = ("--bind", f"127.0.0.2:{served.port}")
+    try:
+        refused = await served.spawn("serve", *bind).end()
+        assert refused.code == 2
+        assert "names no key" in refused.err
+        assert (await served.spawn("keys", "create", "team").end()).code == 0
+        async with aiohttp.ClientSession() as http:
+            await served.start(http, *bind)
+            async with http.get(served.url + "/v1/models") as answer:
+                assert answer.status == 401
+    finally:
+        served.close()
