@@ -15,6 +15,7 @@ from spillway.remote.rate_limit import Permit, RateLimiterActor
 
 if TYPE_CHECKING:
     from spillway.core.clock import Clock
+    from spillway.core.limit_store import LimitsSnapshot
     from spillway.core.reply import Usage
     from spillway.remote.cost import Reservation
     from spillway.runtime.project import GatewayKey
@@ -123,6 +124,10 @@ class Caller:
         if usage is not None:
             self._output_p95.record(usage.output_tokens)
         settle(permit, usage, sent=sent)
+
+    def used(self) -> LimitsSnapshot:
+        """Return its limits and what is taken of them."""
+        return self._limiter.snapshot()
 
     def gate(self) -> KeyGate:
         """Return what a request of this key must pass to spend."""

@@ -40,6 +40,8 @@ def test_a_keys_own_requests(model):
         answer = await stage.ask(model=model)
         check(answer, 429, "key", "51", "key 'a': its 3 requests per minute are used up")
         assert "x-spillway-deployment" not in answer.headers
+        (used,) = (c.used().requests for c in stage.app.callers.every if c.name == "a")
+        assert (used.limit, used.used) == (3, 3)
         await asyncio.sleep(int(answer.wait))
         assert (await stage.ask()).status == 200
         assert (await stage.ask("b")).status == 200
