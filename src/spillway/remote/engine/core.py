@@ -13,7 +13,7 @@ from spillway.core.clock import clock_of
 from spillway.core.errors import Backpressure, InferenceError
 from spillway.remote.engine.credential import CredentialState
 from spillway.remote.engine.drain_rate import DrainRate
-from spillway.remote.engine.ending import SHUTTING_DOWN, no_room, out_of_time, waited_too_long
+from spillway.remote.engine.ending import SHUTTING_DOWN, no_room, raise_if_too_long
 from spillway.remote.engine.forecast import too_late
 from spillway.remote.engine.gates import OWN_MONEY
 from spillway.remote.engine.grant import Grant
@@ -204,7 +204,7 @@ class Engine:
         except BaseException as caught:
             self._withdraw(entry, call.waiter)
             if isinstance(caught, asyncio.CancelledError):
-                self._raise_if_too_long(call)
+                raise_if_too_long(call, self)
             raise
         finally:
             call.watch.wait_on(None)
@@ -219,7 +219,7 @@ class Engine:
         try:
             await self._room.wait(call)
         except asyncio.CancelledError:
-            self._raise_if_too_long(call)
+            raise_if_too_long(call, self)
             raise
 
     def _turned_away(self) -> Exception:
@@ -381,16 +381,6 @@ class Engine:
     def refusal(self, reason: str) -> Backpressure:
         """Return what a caller gets for whom there is no room, or no time left, to wait or to run."""
         return no_room(self, reason)
-
-    def _raise_if_too_long(self, call: Call) -> None:
-        """Raise what a wait ended in if it was ended for taking too long, and its caller does not want out anyway."""
-        reason = call.watch.fired
-        if reason is not None and not call.watch.wanted_elsewhere():
-            call.watch.fired = None
-            late = reason == "queue_timeout"
-            lacked = OWN_MONEY if call.lacks_own else self.blocked_on
-            error = waited_too_long(call, self, lacked) if late else out_of_time(call, self)
-            raise error from call.last_error
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "serving"

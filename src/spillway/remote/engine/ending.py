@@ -92,6 +92,17 @@ def waited_too_long(call: Call, engine: Engine, lacked: str) -> InferenceError:
     return engine.refusal("queue_timeout")
 
 
+def raise_if_too_long(call: Call, engine: Engine) -> None:
+    """Raise what a wait ended in if it was ended for taking too long, and its caller does not want out anyway."""
+    reason = call.watch.fired
+    if reason is not None and not call.watch.wanted_elsewhere():
+        call.watch.fired = None
+        late = reason == "queue_timeout"
+        lacked = OWN_MONEY if call.lacks_own else engine.blocked_on
+        error = waited_too_long(call, engine, lacked) if late else out_of_time(call, engine)
+        raise error from call.last_error
+
+
 def no_room(engine: Engine, reason: str) -> Backpressure:
     """Return what a caller gets for whom there is no room, or no time left, to wait or to run.
 
