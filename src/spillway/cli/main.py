@@ -34,6 +34,8 @@ COMMANDS = {
     "breaker": "Force the circuit of a running gateway's deployment open, or close it.",
     "rotate-credentials": "Have a running gateway read the secret of a deployment again.",
     "models": "List known models: context window, output limit, prices.",
+    "cost-report": "Show what a running gateway has spent.",
+    "keys": "Manage gateway keys in the state file.",
 }
 """Each command is `command` in the module of its name; the line is what the overview says, so that it loads none."""
 

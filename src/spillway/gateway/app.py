@@ -75,7 +75,7 @@ class Gateway:
     def callers(self) -> Callers:
         """Who may ask; made on the loop that serves."""
         if self._callers is None:
-            self._callers = Callers(self._keys, loop_clock())
+            self._callers = Callers(self._keys, loop_clock(), self.cluster.state)
         return self._callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,6 +97,7 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await self.cluster.start()
+                _ = self.callers  # what is wrong with the keys is said before anybody is served
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.cluster.aclose()

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from granian.constants import HTTPModes, Interfaces
@@ -19,6 +20,7 @@ from spillway.gateway.seeing.lines import lifecycle, log_circuits
 from spillway.providers.secret_plugins import credential_source
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.config import environment
+from spillway.stores.sqlite import KeyFile
 
 if TYPE_CHECKING:
     from spillway.runtime.project import ProjectFile
@@ -36,7 +38,7 @@ def serve(project: ProjectFile, *, bind: str, workers: int, say: Callable[[str, 
     host, _, port = bind.rpartition(":")
     if workers > 1 and project.cluster.store == "memory":
         raise ConfigError('--workers above 1 needs [cluster] store = "redis://…": limits and budgets would multiply')
-    if not project.gateway.keys and host not in LOOPBACK:
+    if not project.gateway.keys and host not in LOOPBACK and not _stored_keys(project):
         raise ConfigError(f"{bind} is open to others and [[gateway.keys]] names no key; add one, or bind to 127.0.0.1")
     with looking_on(environment(), sys.stderr) as eyes:
         runner = _Running(project, host, int(port), say, eyes)
@@ -46,6 +48,15 @@ def serve(project: ProjectFile, *, bind: str, workers: int, say: Callable[[str, 
             asyncio.run(runner.run())
         else:
             uvloop.run(runner.run())
+
+
+def _stored_keys(project: ProjectFile) -> bool:
+    """Return whether the state file names a key."""
+    state = Path(project.cluster.state)
+    if not project.cluster.state or not state.exists():
+        return False
+    with KeyFile(state) as file:
+        return bool(file.all())
 
 
 class _Running:
@@ -60,7 +71,9 @@ class _Running:
         project = self._project
         environ = environment()
         keys = [(key, await credential_source(key.key, environ).token()) for key in project.gateway.keys]
-        cluster = Cluster(project.deployments, observers=self._eyes.observers, drain_s=30.0)
+        cluster = Cluster(
+            project.deployments, observers=self._eyes.observers, drain_s=30.0, state=project.cluster.state or None
+        )
         admin = project.gateway.admin_key
         admin_key = None if admin is None else await credential_source(admin, environ).token()
         gateway = Gateway(cluster, keys, admin_key=admin_key, listeners=self._eyes.listeners, name=project.cluster.name)
@@ -70,6 +83,7 @@ class _Running:
             loop.add_signal_handler(number, stop.set)
         async with cluster:
             log_circuits(cluster)
+            _ = gateway.callers  # what is wrong with the keys is said before anybody is served
             server = Server(
                 gateway,
                 self._host,

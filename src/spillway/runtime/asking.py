@@ -150,6 +150,7 @@ class Asking:
         """Return a request that is already built as an errand to be run, and to be looked at while and after it runs.
 
         One for vectors goes out as several requests where the provider takes no more at once.
+        It is refused at once where it would wait beyond its deadline.
 
         Raises:
             ModelNotFound: there is no deployment or group `name`.
@@ -159,9 +160,10 @@ class Asking:
             await self._room.start()
         route = self._room.routes().route(name)
         if request.inputs is not None:
-            return EmbeddingErrand(request, route, tenant, gate)
+            return EmbeddingErrand(request, route, tenant, gate, refuses_late=True)
         call = call_of(request, route, tenant, stream=stream)
         call.gate = gate
+        call.refuses_late = True
         return Errand(call, route)
 
     async def embed(

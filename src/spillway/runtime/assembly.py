@@ -22,6 +22,8 @@ from spillway.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from spillway.core.ports import ModelRunner, RunnerFactory
+    from spillway.core.spend_journal import SpendJournal
+    from spillway.stores.sqlite import SqliteState
 
 _AZURE_BURST_S = 1.0
 _CACHE_READS_ARE_FREE = "anthropic"
@@ -45,6 +47,7 @@ class Assembly:
         runners: Mapping[str, RunnerFactory],
         environ: Mapping[str, str],
     ) -> None:
+        self._state: SqliteState | None = None
         self._deployments = tuple(deployments)
         self._factories = dict(runners)
         self._environ = MaskedVariables(environ)
@@ -53,20 +56,25 @@ class Assembly:
         self.limiters: dict[str, RateLimiterActor | StrictRateLimiterActor] = {}
         _check_together(self._deployments, runners)
 
-    def build(self, loop: asyncio.AbstractEventLoop) -> list[Engine]:
+    def build(self, loop: asyncio.AbstractEventLoop, state: SqliteState | None = None) -> list[Engine]:
         """Return one engine for each deployment, and for each entry of its key pool if it has one.
 
         The engines of a pool share budget, retry quota and metrics; limiter and breaker are each one's own, by its
         position, and workers and queue are divided among them.
 
+        Args:
+            state: what was spent before, and where spend is written down from now on.
+
         Raises:
             ConfigError: a runtime is unknown, a secret is missing.
         """
+        self._state = state
         return [engine for deployment in self._deployments for engine in self._engines(deployment, loop)]
 
     def _engines(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> list[Engine]:
         keys = 1 if deployment.name in self._factories else _keys_of(deployment)
         ledger = None if deployment.budget is None else CostLedger(deployment.budget, clock=clock_of(loop))
+        journal = self._remember(deployment, ledger)
         quota, output_p95, metrics = RetryQuota(), OutputP95(), EngineMetrics()
         serving = deployment.serving
         share = msgspec.structs.replace(
@@ -91,10 +99,23 @@ class Assembly:
                 limits=deployment.rate_limits,
                 cached_input_is_free=runners[0].runtime_kind == _CACHE_READS_ARE_FREE,
             )
+            gates.journal = journal
             engine = Engine(options, runners, gates, loop)
             engine.metrics = metrics
             engines.append(engine)
         return engines
+
+    def _remember(self, deployment: Deployment, ledger: CostLedger | None) -> SpendJournal | None:
+        """Charge a budget with what was spent before, and return where the deployment's spend is written down."""
+        state = self._state
+        if state is None:
+            return None
+        cap = None
+        if ledger is not None:
+            for age_s, pico in state.spent("deployment", deployment.name).get(deployment.name, ()):
+                ledger.charge(pico, age_s=age_s)
+            cap = min((window.cap_pico for window in ledger.snapshot().windows), default=None)
+        return state.journal(deployment.name, deployment.provider_model, cap)
 
     def _runner(self, deployment: Deployment, key: int) -> ModelRunner:
         factory = self._factories.get(deployment.name)

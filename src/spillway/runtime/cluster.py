@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from spillway.core.errors import Backpressure, BadRequest, ConfigError, InferenceError
@@ -19,13 +20,13 @@ from spillway.runtime.loops import LoopThread
 from spillway.runtime.metrics import NOTHING_YET, ClusterMetrics, measure
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
     from spillway.core.options import Deployment
     from spillway.core.ports import RunnerFactory
     from spillway.core.reply import Tokens
     from spillway.remote.engine import Engine
+    from spillway.stores.sqlite import SqliteState
 
 Item = TypeVar("Item")
 
@@ -43,6 +44,7 @@ class Cluster(Asking):
         environ: where secrets `from_env` are read; default: the process's environment.
         observers: told of every attempt and every request.
         drain_s: how long closing waits for what runs.
+        state: an SQLite file in which spend outlives the process; None: nothing does. One Cluster at a time uses it.
 
     Raises:
         ConfigError: names clash, a fallback names nothing, members of a limit group differ. Secrets are read at the
@@ -57,6 +59,7 @@ class Cluster(Asking):
         environ: Mapping[str, str] | None = None,
         observers: Sequence[Observer] = (),
         drain_s: float = 0.0,
+        state: str | Path | None = None,
     ) -> None:
         self._deployments = tuple(deployments)
         if not self._deployments:
@@ -67,6 +70,7 @@ class Cluster(Asking):
             environment() if environ is None else environ,
             observers=observers,
             drain_s=drain_s,
+            state=None if state is None else Path(state),
         )
         super().__init__(room)
         self._thread: LoopThread | None = None
@@ -150,6 +154,15 @@ class Cluster(Asking):
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Tell `observer` of every attempt and every request from now on; returns how to stop that."""
         return self._room.observe(observer)
+
+    @property
+    def state(self) -> SqliteState | None:
+        """What outlives it; None where nothing does. It may be asked for before the start.
+
+        Raises:
+            ConfigError: the state file can't be used.
+        """
+        return self._room.open_state()
 
     # Life.
 

@@ -42,7 +42,13 @@ class EmbeddingErrand:
     __slots__ = ("_errands", "input_bound")
 
     def __init__(
-        self, request: GenerateRequest, route: Sequence[RouteTarget], tenant: str, gate: SpendGate | None = None
+        self,
+        request: GenerateRequest,
+        route: Sequence[RouteTarget],
+        tenant: str,
+        gate: SpendGate | None = None,
+        *,
+        refuses_late: bool = False,
     ) -> None:
         runners = [runner for target in route for engine in target.members for runner in engine.runners]
         most = min(getattr(runner, "most_inputs", MOST_INPUTS) for runner in runners)
@@ -52,6 +58,7 @@ class EmbeddingErrand:
         for part in parts:
             call = call_of(part, route, tenant)
             call.gate = gate
+            call.refuses_late = refuses_late
             self._errands.append(Errand(call, route))
         self.input_bound = sum(errand.input_bound for errand in self._errands)
 

@@ -15,8 +15,11 @@ from spillway.runtime.pricing import price_engines
 from spillway.runtime.routing import Router, RouteTarget
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from spillway.core.options import Deployment
     from spillway.core.ports import RunnerFactory
+    from spillway.stores.sqlite import SqliteState
 
 
 class EngineRoom:
@@ -26,6 +29,7 @@ class EngineRoom:
         started: whether requests may come.
         closed: whether it has ended, or never will begin.
         router: the routes over its engines; None before the first use.
+        state: what outlives it; None before the first use, and where nothing does.
 
     Invariants: it belongs to the loop that ran when it was first used, and to no other.
     """
@@ -38,7 +42,10 @@ class EngineRoom:
         *,
         observers: Sequence[Observer],
         drain_s: float,
+        state: Path | None = None,
     ) -> None:
+        self._state_path = state
+        self.state: SqliteState | None = None
         self._assembly = Assembly(deployments, runners, environ)
         self._observers = list(observers)
         self._drain_s = drain_s
@@ -54,15 +61,27 @@ class EngineRoom:
         """Return the routes; the engines are built if this is the first use.
 
         Raises:
-            ConfigError: a secret is missing, or a runtime is unknown.
+            ConfigError: a secret is missing, a runtime is unknown, or the state file can't be used.
         """
         if self.router is None:
             self._loop = asyncio.get_running_loop()
-            engines = self._assembly.build(self._loop)
+            engines = self._assembly.build(self._loop, self.open_state())
             for engine in engines:
                 engine.observers.extend(self._observers)
             self.router = Router(engines)
         return self.router
+
+    def open_state(self) -> SqliteState | None:
+        """Return what outlives it; the file is opened if this is the first use, and written once it has started.
+
+        Raises:
+            ConfigError: the state file can't be used.
+        """
+        if self._state_path is not None and self.state is None and not self.closed:
+            from spillway.stores.sqlite import SqliteState  # noqa: PLC0415 - SQLite only where it is used
+
+            self.state = SqliteState(self._state_path)
+        return self.state
 
     async def start(self) -> None:
         """Build the engines, look prices up and start the actors, once for all who ask.
@@ -124,6 +143,8 @@ class EngineRoom:
             await asyncio.gather(*(e.aclose(self._drain_s) for e in self.router.every()))
         if self._system is not None:
             await self._system.aclose()
+        if self.state is not None:
+            await self.state.aclose()
 
     @property
     def limiters(self) -> Mapping[str, Any]:
@@ -133,6 +154,8 @@ class EngineRoom:
     async def _bring_up(self) -> None:
         router = self.assemble()
         await price_engines(router.every())
+        if self.state is not None:
+            self.state.start()
         system = ActorSystem()
         system.start()
         for name, entries in router.entries.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spillway.gateway import admin
 from spillway.gateway.doors.chat import chat
+from spillway.gateway.doors.costs import costs
 from spillway.gateway.doors.count_tokens import count_tokens
 from spillway.gateway.doors.door import Door
 from spillway.gateway.doors.embeddings import embeddings
@@ -27,6 +28,7 @@ DOORS: dict[str, Door] = {
     "/admin/deployments": Door("admin", admin.deployments, methods=("GET", "HEAD"), access="operator"),
     "/admin/events": Door("admin", admin.events, methods=("GET",), access="operator"),
     "/admin/reload": Door("admin", admin.reload, access="operator"),
+    "/admin/costs": Door("costs", costs, methods=("GET", "HEAD"), access="operator"),
     "/healthz": Door("healthz", alive, methods=("GET", "HEAD"), access="open"),
     "/metrics": Door("metrics", metrics, methods=("GET", "HEAD"), access="operator"),
     "/readyz": Door("readyz", ready, methods=("GET", "HEAD"), access="open"),
