@@ -147,6 +147,11 @@ class Callers:
         self._nobody = None if self._by_digest else Caller(_NOBODY, clock)
 
     @property
+    def open(self) -> bool:
+        """Whether no key is asked for."""
+        return self._nobody is not None
+
+    @property
     def every(self) -> list[Caller]:
         """All callers with a key."""
         return list(self._by_digest.values())
