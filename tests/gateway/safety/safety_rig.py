@@ -214,13 +214,18 @@ def _dechunked(came):
 
 
 @contextlib.asynccontextmanager
-async def app_of(upstream, *, keys=True, admin=True, more=(), **options):
+async def app_of(upstream, *, keys=True, admin=True, **options):
     """The app alone, before a provider, with two keys."""
     rows = [(GatewayKey(name=n, key=Secret(k)), Secret(k)) for n, k in (("team-a", KEY), ("team-b", OTHER_KEY))]
-    config = spillway.OpenAiConfig(endpoint=f"{upstream}/v1", api_key=Secret(UPSTREAM_KEY))
+    configs = {
+        "gpt-4o-mini": spillway.OpenAiConfig(endpoint=f"{upstream}/v1", api_key=Secret(UPSTREAM_KEY)),
+        "claude-haiku-4-5": spillway.AnthropicConfig(endpoint=upstream, api_key=Secret(UPSTREAM_KEY)),
+        "gemini-2.5-flash": spillway.GeminiConfig(endpoint=upstream, api_key=Secret(UPSTREAM_KEY)),
+        "house": spillway.LiteLlmConfig(endpoint=f"{upstream}/v1", api_key=Secret(UPSTREAM_KEY)),
+    }
+    no_retry = spillway.RetryPolicy(max_retries=0)
     deployments = [
-        spillway.Deployment(name="gpt-4o-mini", runtime_config=config, retry=spillway.RetryPolicy(max_retries=0)),
-        *more,
+        spillway.Deployment(name=name, runtime_config=config, retry=no_retry) for name, config in configs.items()
     ]
     async with spillway.Cluster(deployments, environ={}) as cluster:
         yield create_app(cluster, keys=rows if keys else (), admin_key=Secret(ADMIN_KEY) if admin else None, **options)

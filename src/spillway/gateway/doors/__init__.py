@@ -7,6 +7,7 @@ from spillway.gateway.doors.door import Door
 from spillway.gateway.doors.embeddings import embeddings
 from spillway.gateway.doors.health import alive, ready
 from spillway.gateway.doors.models import models
+from spillway.gateway.doors.openapi import openapi
 
 __all__ = ["BRANCHES", "DOORS", "Door", "door_of"]
 
@@ -14,6 +15,7 @@ DOORS: dict[str, Door] = {
     "/v1/chat/completions": Door("chat", chat),
     "/v1/embeddings": Door("embeddings", embeddings),
     "/v1/models": Door("models", models, methods=("GET", "HEAD")),
+    "/openapi.json": Door("openapi", openapi, methods=("GET", "HEAD")),
     "/healthz": Door("healthz", alive, methods=("GET", "HEAD"), access="open"),
     "/readyz": Door("readyz", ready, methods=("GET", "HEAD"), access="open"),
 }
