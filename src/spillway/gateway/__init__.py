@@ -23,6 +23,7 @@ def create_app(
     keys: Iterable[tuple[GatewayKey, Secret]] = (),
     admin_key: Secret | None = None,
     listeners: Sequence[Listener] = (),
+    hosts: Iterable[str] | None = None,
 ) -> Gateway:
     """Return an ASGI app in front of `cluster`; it may be mounted in another.
 
@@ -31,5 +32,6 @@ def create_app(
         keys: gateway keys with their secrets; none: open to everybody who reaches it.
         admin_key: opens the operator's routes; None: they are open to loopback only.
         listeners: told of every request after its end.
+        hosts: beside those of loopback, the names that a `Host` header may have; None: any.
     """
-    return Gateway(cluster, keys, admin_key=admin_key, listeners=listeners)
+    return Gateway(cluster, keys, admin_key=admin_key, listeners=listeners, hosts=hosts)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from spillway.core.clock import loop_clock, new_id
-from spillway.core.errors import InferenceError
+from spillway.core.errors import InferenceError, InvalidApiKey
 from spillway.gateway.callers import Caller, Callers
 from spillway.gateway.doors import door_of
-from spillway.gateway.exchange import CallerGone, Exchange, Receive, Scope, Send, TooLarge
+from spillway.gateway.exchange import CallerGone, Exchange, Receive, Scope, Send
+from spillway.gateway.heads import Hosts, Unfit, is_from_foreign_page
 from spillway.gateway.operator import Operator
 from spillway.gateway.refusals import Refusal, refusal_of
 from spillway.gateway.visit import Note
@@ -34,6 +35,7 @@ class Gateway:
         keys: gateway keys and their secrets; none: open to everybody who reaches it.
         admin_key: opens the operator's doors; None: they are open to loopback only.
         listeners: told of every request after its end.
+        hosts: beside those of loopback, the names that a `Host` header may have; None: any.
 
     Attributes:
         draining: whether it is about to stop; it is not ready then, and still answers.
@@ -47,8 +49,10 @@ class Gateway:
         *,
         admin_key: Secret | None = None,
         listeners: Sequence[Listener] = (),
+        hosts: Iterable[str] | None = None,
     ) -> None:
         self.cluster = cluster
+        self.hosts = Hosts(hosts)
         self.listeners = list(listeners)
         self.operator = Operator(admin_key)
         self.draining = False
@@ -95,9 +99,9 @@ class Gateway:
             await self._route(exchange, note)
         except CallerGone:
             note.left()
-        except TooLarge:
-            refusal = Refusal(status=413, code="bad_request", message="the body is too large")
-            await self._refuse(exchange, note, refusal)
+        except Unfit as unfit:
+            exchange.hang_up()
+            await self._refuse(exchange, note, Refusal(status=unfit.status, code="bad_request", message=unfit.message))
         except InferenceError as error:
             await self._refuse(exchange, note, refusal_of(error))
         except asyncio.CancelledError:
@@ -112,6 +116,8 @@ class Gateway:
             self._tell(note)
 
     async def _route(self, exchange: Exchange, note: Note) -> None:
+        exchange.check_head()
+        self.hosts.check(exchange.headers)
         path = exchange.path
         door = door_of(path)
         if door is not None:
@@ -132,6 +138,8 @@ class Gateway:
 
     def _identify(self, exchange: Exchange, note: Note) -> Caller:
         caller = self.callers.identify(exchange.headers, exchange.repeated)
+        if self.callers.open and is_from_foreign_page(exchange.headers):
+            raise InvalidApiKey("no key is asked for here, so web pages of other origins are not let in")
         note.caller = caller.name
         return caller
 
@@ -146,6 +154,8 @@ class Gateway:
 
     async def _refuse(self, exchange: Exchange, note: Note, refusal: Refusal) -> None:
         note.refused(refusal)
+        if exchange.unread:
+            exchange.hang_up()
         if exchange.begun or exchange.gone:
             return
         body = refusal.anthropic(exchange.request_id) if exchange.path.startswith(_ANTHROPIC) else refusal.openai()

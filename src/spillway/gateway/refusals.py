@@ -47,12 +47,12 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
     def openai(self) -> dict[str, Any]:
         """Return the body in OpenAI's shape."""
-        kind = _TYPES.get(self.status, "server_error")
+        kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": self.message, "type": kind, "code": self.code, "param": self.param}}
 
     def anthropic(self, request_id: str) -> dict[str, Any]:
         """Return the body in Anthropic's shape; its type follows the status, the code stands in `details`."""
-        kind = _ANTHROPIC_TYPES.get(self.status, "api_error")
+        kind = _ANTHROPIC_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
         error = {"type": kind, "message": self.message, "details": {"error_code": self.code}}
         return {"type": "error", "error": error, "request_id": request_id}
 

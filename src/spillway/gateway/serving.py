@@ -71,7 +71,9 @@ class _Running:
         )
         admin = project.gateway.admin_key
         admin_key = None if admin is None else await credential_source(admin, environ).token()
-        gateway = Gateway(cluster, keys, admin_key=admin_key)
+        named = project.gateway.hosts
+        hosts = named if named or self._host in LOOPBACK else None
+        gateway = Gateway(cluster, keys, admin_key=admin_key, hosts=hosts)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
