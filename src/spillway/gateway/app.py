@@ -86,6 +86,7 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await self.cluster.start()
+                _ = self.callers  # what is wrong with the keys is said before anybody is served
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.cluster.aclose()

@@ -15,6 +15,7 @@ from spillway.remote.rate_limit import Permit, RateLimiterActor
 
 if TYPE_CHECKING:
     from spillway.core.clock import Clock
+    from spillway.core.limit_store import LimitsSnapshot
     from spillway.core.reply import Usage
     from spillway.remote.cost import Reservation
     from spillway.runtime.project import GatewayKey
@@ -124,6 +125,10 @@ class Caller:
             self._output_p95.record(usage.output_tokens)
         settle(permit, usage, sent=sent)
 
+    def used(self) -> LimitsSnapshot:
+        """Return its limits and what is taken of them."""
+        return self._limiter.snapshot()
+
     def gate(self) -> KeyGate:
         """Return what a request of this key must pass to spend."""
         return KeyGate(self.ledger, needs_price=self.capped)
@@ -149,26 +154,27 @@ class KeyGate:
     """A key's cap as the engines' `SpendGate`, for one request.
 
     Attributes:
+        purse: what all gates of one key spend from.
         needs_price: whether nothing may be asked whose price is unknown, because a cap could not count it.
         spent_pico: what its attempts have cost.
     """
 
-    __slots__ = ("_ledger", "needs_price", "spent_pico")
+    __slots__ = ("needs_price", "purse", "spent_pico")
 
     def __init__(self, ledger: CostLedger, *, needs_price: bool = False) -> None:
-        self._ledger = ledger
+        self.purse = ledger
         self.needs_price = needs_price
         self.spent_pico = 0
 
     def reserve(self, deployment: str, pico_usd: int) -> KeyHold | None:
         """Set an estimate aside; None: others must settle first."""
         del deployment
-        reservation = self._ledger.try_reserve(pico_usd)
+        reservation = self.purse.try_reserve(pico_usd)
         return None if reservation is None else KeyHold(self, reservation)
 
     def on_room(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` when something was settled or given back."""
-        return self._ledger.on_room(callback)
+        return self.purse.on_room(callback)
 
 
 class KeyHold:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from granian.constants import HTTPModes, Interfaces
@@ -47,7 +48,7 @@ def serve(project: ProjectFile, *, bind: str, workers: int, say: Callable[[str, 
 
 def _stored_keys(project: ProjectFile) -> bool:
     """Return whether the state file names a key."""
-    state = project.path.absolute().parent / project.cluster.state
+    state = Path(project.cluster.state)
     if not project.cluster.state or not state.exists():
         return False
     with KeyFile(state) as file:
@@ -65,10 +66,7 @@ class _Running:
         project = self._project
         environ = environment()
         keys = [(key, await credential_source(key.key, environ).token()) for key in project.gateway.keys]
-        state = project.cluster.state
-        cluster = Cluster(
-            project.deployments, drain_s=30.0, state=project.path.absolute().parent / state if state else None
-        )
+        cluster = Cluster(project.deployments, drain_s=30.0, state=project.cluster.state or None)
         admin = project.gateway.admin_key
         admin_key = None if admin is None else await credential_source(admin, environ).token()
         named = project.gateway.hosts

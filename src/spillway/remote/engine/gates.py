@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spillway.remote.retry import RetryQuota
 
 MONEY = "money"
+OWN_MONEY = "own money"
 PERMIT = "permit"
 
 
@@ -42,7 +43,7 @@ class Gates:
     Attributes:
         output_most: the model's published limit of output, which caps every estimate; None: not known.
         journal: where each attempt is written down; None: nowhere.
-        lacks: what the newest request that had to wait lacked, `MONEY` or `PERMIT`.
+        lacks: what the newest request that had to wait lacked, `MONEY`, `OWN_MONEY` or `PERMIT`.
     """
 
     __slots__ = (
@@ -147,7 +148,6 @@ class Gates:
         """
         money = self._reserve_money(call)
         if not isinstance(money, tuple):
-            self.lacks = MONEY
             return money
         reservation, hold, pico = money
         permit: Permit | float = 0.0
@@ -262,6 +262,7 @@ class Gates:
         if self.ledger is not None:
             reservation = self.ledger.try_reserve(pico, admitted_at=call.admitted_at)
             if reservation is None:
+                self.lacks = MONEY
                 return self.ledger.wait_hint(pico)
         if call.gate is None:
             return reservation, None, pico
@@ -272,6 +273,7 @@ class Gates:
             raise
         if hold is None:
             _release(reservation, None)
+            self.lacks = OWN_MONEY
             return math.inf
         return reservation, hold, pico
 

@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from spillway.stores.sqlite.state import SqliteState
 
 AHEAD_SHARE = 100
-"""A cap divided by this may be under way unwritten; a larger single attempt waits until it may."""
+"""A cap divided by this may be under way unwritten from the start on."""
 
-NAP_S = 0.005
+MOST_SHARE = 20
+"""A cap divided by this is the most that may be, where single attempts are dear; but the dearest alone always may."""
+
+_AT_ONCE = 8
+
+NAP_S = 0.002
 """Seconds until it is worth asking again whether an attempt may be opened."""
 
 _LARGEST = 2**62
@@ -26,6 +31,7 @@ class Account:
     Attributes:
         ahead: pico-USD that the file says may be under way unwritten; a start counts them as spent.
         wanted: what it should say.
+        most: what it may come to say, but for a single attempt that is dearer.
         opened: of all entries ever.
         seen: of those that the writer has taken over.
         durable: of those that are in the file.
@@ -33,13 +39,15 @@ class Account:
     Invariants: opened - durable <= ahead, so that a kill at any instant loses nothing that the file does not cover.
     """
 
-    __slots__ = ("ahead", "durable", "kind", "name", "opened", "seen", "wanted")
+    __slots__ = ("ahead", "durable", "kind", "most", "name", "opened", "seen", "wanted")
 
     def __init__(self, kind: str, name: str, cap_pico: int) -> None:
         self.kind = kind
         self.name = name
         self.ahead = 0
-        self.wanted = min(cap_pico // AHEAD_SHARE, _LARGEST)
+        self.wanted = 0
+        self.most = 0
+        self.cap(cap_pico)
         self.opened = 0
         self.seen = 0
         self.durable = 0
@@ -48,8 +56,13 @@ class Account:
         """Return whether `pico` may be under way now; a larger allowance is asked for where that takes one."""
         if self.opened - self.durable + pico <= self.ahead:
             return True
-        self.wanted = max(self.wanted, min(pico, _LARGEST))
+        self.wanted = max(self.wanted, min(max(pico, min(_AT_ONCE * pico, self.most)), _LARGEST))
         return False
+
+    def cap(self, cap_pico: int) -> None:
+        """Take note of the cap; what was once allowed to be under way stays so."""
+        self.wanted = max(self.wanted, min(cap_pico // AHEAD_SHARE, _LARGEST))
+        self.most = cap_pico // MOST_SHARE
 
 
 class Entry:
@@ -129,7 +142,7 @@ class Journal:
         failure = self._state.failure
         if failure is not None:
             raise BudgetExceeded(f"spend can't be written down: {failure}", reason="state")
-        self._state.wake()
+        self._state.hurry()
         return NAP_S
 
     def open(self, tenant: str, pico_usd: int) -> Entry:

@@ -47,6 +47,7 @@ CREATE TABLE secrets (
 MIGRATIONS = (_SPEND, _KEYS)
 """The step at index i brings a file of schema i to schema i + 1."""
 
+_ELSEWHERE = '[cluster] state says where it is; "": none is kept'
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 5000")
 
 
@@ -65,12 +66,13 @@ def open_state(path: Path, *, make: bool = True, check: bool = True) -> sqlite3.
     with told(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
+            _recognize(connection, path)
             with suppress(OSError):
                 # It tells who spends how much; SQLite gives its companions the same mode.
                 path.chmod(0o600)
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
-            _migrate(connection, path)
+            _migrate(connection)
             verdict = "ok" if not check else connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise ConfigError(f"{path}: the state file is damaged ({_line(verdict)}); move it away to start anew")
@@ -92,16 +94,20 @@ def told(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise ConfigError(f"{path}: {reason(error)}") from None
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or type(error).__name__}") from None
+        raise ConfigError(f"{path}: {error.strerror or type(error).__name__} ({_ELSEWHERE})") from None
 
 
 def reason(error: Exception) -> str:
     """Return in words why the file can't be used."""
     said = _line(str(error))
+    if isinstance(error, FileNotFoundError):
+        return "the state file was moved or deleted"
     if "not a database" in said or "malformed" in said:
         return f"the state file is damaged or not one ({said}); move it away to start anew"
     if "readonly" in said:
-        return "the state file can't be written (read-only)"
+        return f"the state file can't be written ({_ELSEWHERE})"
+    if "unable to open" in said:
+        return f"the state file can't be opened ({_ELSEWHERE})"
     if "locked" in said:
         return "the state file is locked by another program"
     return f"the state file can't be used ({said})"
@@ -126,6 +132,9 @@ class ServingLock:
     Args:
         path: the state file; the lock is a file beside it.
 
+    Attributes:
+        killed: whether the process that held it before did not give it back itself.
+
     Raises:
         ConfigError: another process holds it.
     """
@@ -137,10 +146,11 @@ class ServingLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holder = os.read(self._fd, 20).decode("ascii", "replace").strip()
-            self.release()
+            holder = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip()
+            os.close(self._fd)
             who = f"process {holder}" if holder.isdigit() else "another process"
             raise ConfigError(f"{path}: {who} serves with this state file; give each its own [cluster] state") from None
+        self.killed = bool(os.pread(self._fd, 1, 0))
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
@@ -148,23 +158,29 @@ class ServingLock:
         """Give it back; may be called twice."""
         fd, self._fd = self._fd, None
         if fd is not None:
+            with suppress(OSError):
+                os.ftruncate(fd, 0)
             os.close(fd)
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def _recognize(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is not ours, before anything in it is changed."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found > len(MIGRATIONS):
         raise ConfigError(
             f"{path}: the state file was written by a later version (schema {found}; this one reads {len(MIGRATIONS)})"
         )
-    if found == len(MIGRATIONS):
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if found == 0 and tables:
+        raise ConfigError(f"{path}: this is a database of something else")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),):
         return
     with transaction(connection):
         # Another process may have been here first.
         (found,) = connection.execute("PRAGMA user_version").fetchone()
-        foreign = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if found == 0 and foreign:
-            raise ConfigError(f"{path}: this is a database of something else")
         for step in MIGRATIONS[found:]:
             for statement in step.split(";"):
                 connection.execute(statement)

@@ -3,7 +3,7 @@
 An attempt is in the file at the latest 50 ms and one write after its money was set aside. Until then it is covered by
 what the file says may be under way unwritten (see `entries.Account`), so that a kill at any instant makes the next
 start count too much, never too little: at most each attempt under way at its estimate, and for each cap a hundredth of
-it (or the dearest single attempt, where that is more).
+it; where single attempts are dearer than that, a twentieth, or the dearest alone.
 """
 
 from __future__ import annotations
@@ -64,15 +64,19 @@ class SqliteState:
         self._number = 0
         self._batch = Batch()
         self._wake = threading.Event()
+        self._urgent = threading.Event()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._flushed: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._flushed: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self._on_keys: tuple[asyncio.AbstractEventLoop, Callable[[list[StoredKey]], None]] | None = None
         self._again_at = 0.0
         self._lock = ServingLock(path)
         try:
+            if self._lock.killed and path.exists() and not path.with_name(f"{path.name}-wal").exists():
+                _logger.warning("%s-wal is gone: what was spent shortly before a kill may be forgotten", path)
             self._connection = open_state(path)
             with told(path):
+                self._place = _place_of(path)
                 now = int(wall_now().timestamp())
                 self.recovered = recover(self._connection, now)
                 coarsen(self._connection, now)
@@ -142,6 +146,11 @@ class SqliteState:
         """Have the writer look at what is wanted."""
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Have it look at once, because somebody waits for it."""
+        self._urgent.set()
+        self._wake.set()
+
     def watch_keys(self, changed: Callable[[list[StoredKey]], None]) -> list[StoredKey]:
         """Return the gateway keys of the file; `changed` is called on this loop when another process changes them."""
         self._on_keys = asyncio.get_running_loop(), changed
@@ -155,7 +164,7 @@ class SqliteState:
             return
         done: asyncio.Future[None] = loop.create_future()
         self._flushed.append((loop, done))
-        self._wake.set()
+        self.hurry()
         await done
 
     async def costs(self, by: str, since: int = 0) -> list[CostRow]:
@@ -171,9 +180,11 @@ class SqliteState:
 
     def _end(self, thread: threading.Thread | None) -> None:
         self._stop.set()
-        self._wake.set()
+        self.hurry()
         if thread is not None:
             thread.join()
+        if self.failure is not None:
+            _logger.error("%s: %s; what was spent meanwhile is not in it", self.path, self.failure)
         with suppress(sqlite3.Error):
             if self.failure is None:
                 with transaction(self._connection) as connection:
@@ -182,10 +193,12 @@ class SqliteState:
         self._lock.release()
 
     def _account(self, kind: str, name: str, cap_pico: int) -> Account:
-        """Return the one account of a cap; what was once allowed to be under way stays so."""
-        account = Account(kind, name, cap_pico)
-        known = self._accounts.setdefault((kind, name), account)
-        known.wanted = max(known.wanted, account.wanted)
+        """Return the one account of a deployment or key."""
+        known = self._accounts.get((kind, name))
+        if known is None:
+            known = self._accounts[kind, name] = Account(kind, name, cap_pico)
+        else:
+            known.cap(cap_pico)
         return known
 
     def _costs(self, by: str, since: int) -> list[CostRow]:
@@ -208,12 +221,17 @@ class SqliteState:
         while not self._stop.is_set():
             self._wake.wait(LOOK_S)
             self._wake.clear()
+            self._urgent.clear()
             self._turn()
-            self._stop.wait(BATCH_S if self.failure is None else _RETRY_S)
+            if self.failure is None:
+                self._urgent.wait(BATCH_S)
+            else:
+                self._stop.wait(_RETRY_S)
         self._turn()
 
     def _turn(self) -> None:
-        waiting, self._flushed = self._flushed, []
+        # Who asked before the entries are taken has all of theirs among them.
+        waiting = [self._flushed.popleft() for _ in range(len(self._flushed))]
         entries, pending = [], self._pending
         while pending:
             entries.append(pending.popleft())
@@ -236,6 +254,8 @@ class SqliteState:
         batch.allow(tuple(self._accounts.values()))
         if not batch:
             return
+        if _place_of(self.path) != self._place:
+            raise FileNotFoundError("another file stands in its place")
         batch.write(self._connection)
         for account, ahead in batch.accounts.items():
             account.ahead = max(account.ahead, ahead)
@@ -265,6 +285,11 @@ class SqliteState:
 
     def __repr__(self) -> str:
         return f"<SqliteState {self.path}{'' if self.failure is None else f', {self.failure}'}>"
+
+
+def _place_of(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _on(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
