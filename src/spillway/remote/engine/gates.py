@@ -48,6 +48,7 @@ class Gates:
 
     __slots__ = (
         "_counts_tokens",
+        "_largest",
         "_limits",
         "breaker",
         "cached_input_is_free",
@@ -89,14 +90,17 @@ class Gates:
         self.cached_input_is_free = cached_input_is_free
         self.journal: SpendJournal | None = None
         self.lacks = PERMIT
-        self._limits = RateLimits() if limits is None else limits
-        self._counts_tokens = any(
-            (
-                self._limits.tokens_per_minute,
-                self._limits.input_tokens_per_minute,
-                self._limits.output_tokens_per_minute,
-            )
-        )
+        self._limits = self._largest = RateLimits() if limits is None else limits
+        self._counts_tokens = _counts_tokens(self._limits)
+
+    def have_limits(self, limits: RateLimits, *, configured: RateLimits) -> None:
+        """Ask for permits under other limits from now on; the limiter itself is told by others.
+
+        Args:
+            configured: what they are for good; a size that is above these is refused.
+        """
+        self._limits, self._largest = limits, configured
+        self._counts_tokens = _counts_tokens(limits)
 
     def admit(self, call: Call) -> None:
         """Refuse what can't or need not wait: a spent budget, an impossible size, an open circuit.
@@ -123,7 +127,7 @@ class Gates:
             self.breaker.check().release()
 
     def _check_size(self, call: Call, asked: int) -> None:
-        limits = self._limits
+        limits = self._largest
         total, out = limits.tokens_per_minute, limits.output_tokens_per_minute
         if total is not None and call.input_bound + asked > total:
             what, limit = f"input (at most {call.input_bound} tokens) and max_tokens {asked} exceed", total
@@ -281,6 +285,10 @@ class Gates:
 def began(age_s: float) -> datetime:
     """Return the instant of so many seconds ago."""
     return wall_now() - timedelta(seconds=age_s)
+
+
+def _counts_tokens(limits: RateLimits) -> bool:
+    return any((limits.tokens_per_minute, limits.input_tokens_per_minute, limits.output_tokens_per_minute))
 
 
 def _at_most(amount: int, limit: int | None) -> int:
