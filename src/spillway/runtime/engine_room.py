@@ -228,10 +228,13 @@ class EngineRoom:
         """Start an actor for each of these engines."""
         if self._system is None:
             return
+        again = f"~{self._turns}" if self._turns else ""
         for name, engines in entries.items():
             for key, engine in enumerate(engines):
                 actor = RemoteEngineCoreActor(engine, answer=self._answerer(name), workers=RemoteWorkerActor)
-                label = name.replace("/", "-") + (f"#{key + 1}" if key else "") + (f"~{self._turns}" if self._turns else "")
+                label = (
+                    name.replace("/", "-") + (f"#{key + 1}" if key else "") + (f"~{self._turns}" if self._turns else "")
+                )
                 self._actors.setdefault(name, []).append(self._system.spawn(actor, label))
                 self._labels[engine] = label
 
