@@ -249,7 +249,9 @@ def test_console_snippets_use_commands_and_options_that_exist():
                 if name not in COMMANDS:
                     broken.append(f"{source.name}: {name}")
                     continue
-                command = importlib.import_module(f"spillway.cli.{name}").command
+                command = importlib.import_module(f"spillway.cli.{name.replace('-', '_')}").command
+                while isinstance(command, click.Group) and words and words[0] in command.commands:
+                    command = command.commands[words.pop(0)]
                 known = {o for p in command.params if isinstance(p, click.Option) for o in p.opts} | {"--help"}
                 broken += [f"{source.name}: {line}" for w in words if w.startswith("-") and w != "-" and w not in known]
     assert not broken

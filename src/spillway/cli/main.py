@@ -31,6 +31,8 @@ COMMANDS = {
     "init": "Write a commented spillway.toml.",
     "check": "Validate the project file and its secrets.",
     "models": "List known models: context window, output limit, prices.",
+    "cost-report": "Show what a running gateway has spent.",
+    "keys": "Manage gateway keys in the state file.",
 }
 """Each command is `command` in the module of its name; the line is what the overview says, so that it loads none."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -66,3 +67,8 @@ def new_id() -> str:
     Complexity: a counter behind 64 random bits of the process, 0.2 µs.
     """
     return f"{_process}{next(_numbers):08x}"
+
+
+def new_secret() -> str:
+    """Return 256 random bits that nobody can guess, as 43 characters of URL-safe base64."""
+    return secrets.token_urlsafe(32)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from spillway.core.clock import loop_clock, new_id
 from spillway.core.errors import InferenceError, InvalidApiKey
@@ -40,6 +40,7 @@ class Gateway:
     Attributes:
         draining: whether it is about to stop; it is not ready then, and still answers.
         in_flight: requests that have begun and not ended.
+        reloader: reads the project file again; it raises ConfigError for a bad one and then has changed nothing.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Gateway:
         self.operator = Operator(admin_key)
         self.draining = False
         self.in_flight = 0
+        self.reloader: Callable[[], Awaitable[Any]] | None = None
         self._keys = tuple(keys)
         self._callers: Callers | None = None
 
@@ -64,8 +66,18 @@ class Gateway:
     def callers(self) -> Callers:
         """Who may ask; made on the loop that serves."""
         if self._callers is None:
-            self._callers = Callers(self._keys, loop_clock())
+            self._callers = Callers(self._keys, loop_clock(), self.cluster.state)
         return self._callers
+
+    def change_keys(self, keys: Iterable[tuple[GatewayKey, Secret]], admin_key: Secret | None) -> None:
+        """Have these keys from now on; who keeps the name keeps windows and spend, what is under way goes on.
+
+        Raises:
+            ConfigError: two keys are the same; nothing has changed.
+        """
+        self._keys = tuple(keys)
+        self.callers.replace(self._keys)
+        self.operator = Operator(admin_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -86,6 +98,7 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 await self.cluster.start()
+                _ = self.callers  # what is wrong with the keys is said before anybody is served
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.cluster.aclose()

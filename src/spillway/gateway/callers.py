@@ -1,26 +1,28 @@
-"""Who asks: gateway keys, what each may ask for, how much of it, and what it has spent."""
+"""Who asks: the gateway keys of the project file and of the state file, found by what a caller shows."""
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-import hmac
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
-from spillway.core.errors import BudgetExceeded, InferenceError, InvalidApiKey, ModelNotFound, RateLimited
-from spillway.core.limit_store import AcquirePermit
-from spillway.core.options import Budget, RateLimits
-from spillway.core.priority import Priority
+import msgspec
+
+from spillway.core.clock import wall_now
+from spillway.core.errors import ConfigError, InvalidApiKey
 from spillway.core.secrets import Secret
-from spillway.remote.cost import CostLedger
-from spillway.remote.rate_limit import Permit, RateLimiterActor
+from spillway.gateway.caller import Caller, KeyGate, KeyHold, of_key, settle
+from spillway.remote.cost import usd_to_pico
 from spillway.runtime.project import GatewayKey
 
 if TYPE_CHECKING:
     from spillway.core.clock import Clock
-    from spillway.core.reply import Usage
-    from spillway.remote.cost import Reservation
+    from spillway.stores.sqlite import SqliteState, StoredKey
+
+__all__ = ["LONGEST_KEY", "Caller", "Callers", "KeyGate", "KeyHold", "of_key", "settle"]
+
+_logger = logging.getLogger("spillway.gateway")
 
 LONGEST_KEY = 512
 """Characters of a key; a longer one is refused unread."""
@@ -28,123 +30,50 @@ LONGEST_KEY = 512
 _NOBODY = GatewayKey(name="open", key=Secret("-"), max_priority="critical")
 """Who asks where no key is asked for."""
 
-
-class Caller:
-    """One gateway key and what it may do.
-
-    Attributes:
-        name: the key's name; the tenant of its requests.
-        ledger: what it has spent, against its cap.
-    """
-
-    def __init__(self, settings: GatewayKey, clock: Clock) -> None:
-        self.name = settings.name
-        self._models = settings.models
-        self._ceiling = Priority.parse(settings.max_priority)
-        limits = RateLimits(
-            requests_per_minute=settings.requests_per_minute, tokens_per_minute=settings.tokens_per_minute
-        )
-        self.limits = limits
-        self._limiter = RateLimiterActor(f"key {settings.name}", limits, clock=clock).handle()
-        budget = None
-        if settings.max_spend_per_day_usd is not None:
-            budget = Budget(max_spend_per_day_usd=settings.max_spend_per_day_usd)
-        self.ledger = CostLedger(budget, clock=clock, limited_by="key")
-
-    def may_ask(self, model: str) -> bool:
-        """Whether the key is for `model`, a name or group."""
-        return not self._models or any(fnmatch.fnmatchcase(model, pattern) for pattern in self._models)
-
-    def check_model(self, model: str) -> None:
-        """Raise ModelNotFound for what the key is not for: to its holder it does not exist."""
-        if not self.may_ask(model):
-            raise ModelNotFound(f"no deployment or group {model[:200]!r} for this key")
-
-    def priority(self, asked: str | None) -> Priority:
-        """Return the class of a request: what it asks for, never above the key's ceiling.
-
-        Raises:
-            ValueError: there is no such class.
-        """
-        wanted = Priority.NORMAL if asked is None else Priority.parse(asked)
-        return min(wanted, self._ceiling)
-
-    def admit(self, tokens: int) -> Permit:
-        """Take a permit for one request of about so many tokens.
-
-        Raises:
-            RateLimited: the key's own limit has no room; `retry_after` says when.
-            BudgetExceeded: the key's cap is spent.
-        """
-        self.ledger.check()
-        limit = self.limits.tokens_per_minute
-        try:
-            return self._limiter.try_acquire(AcquirePermit(tokens=tokens if limit is None else min(tokens, limit)))
-        except RateLimited as error:
-            error.limited_by = "key"
-            raise
-
-    def gate(self) -> KeyGate:
-        """Return what a request of this key must pass to spend."""
-        return KeyGate(self.ledger)
-
-    def __repr__(self) -> str:
-        return f"<Caller {self.name}>"
+_UNREAD = Secret("-")
+"""In the settings of a key whose secret nobody has."""
 
 
-class KeyGate:
-    """A key's cap as the engines' `SpendGate`."""
+class _Known(NamedTuple):
+    """What a digest leads to, and the second of Unix time from which it does not any more."""
 
-    def __init__(self, ledger: CostLedger) -> None:
-        self._ledger = ledger
-        self.spent_pico = 0
-
-    def reserve(self, deployment: str, pico_usd: int) -> KeyHold | None:
-        """Set an estimate aside; None: others must settle first."""
-        del deployment
-        reservation = self._ledger.try_reserve(pico_usd)
-        return None if reservation is None else KeyHold(self, reservation)
-
-    def on_room(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` when something was settled or given back."""
-        return self._ledger.on_room(callback)
-
-
-class KeyHold:
-    """Money of a key, set aside for one attempt."""
-
-    def __init__(self, gate: KeyGate, reservation: Reservation) -> None:
-        self._gate = gate
-        self._reservation = reservation
-
-    def sending(self) -> None:
-        """Do nothing: every estimate was already set aside."""
-
-    def settle(self, pico_usd: int) -> None:
-        """Put what it cost in place of what was set aside."""
-        self._gate.spent_pico += pico_usd
-        self._reservation.settle(pico_usd)
-
-    def release(self) -> None:
-        """Give it back."""
-        self._reservation.release()
+    caller: Caller
+    until: int | None
 
 
 class Callers:
     """All keys of a gateway.
 
-    Args:
-        keys: with their secrets.
-        clock: monotonic seconds.
+    A key is found by its SHA-256, so that nothing is compared byte by byte: how long a look-up takes depends on a
+    digest that the caller can't steer, and tells nothing of the keys that exist. It costs the same with 10,000 keys.
 
-    Without a key everybody is `open`, which the command allows on loopback only.
+    Args:
+        keys: those of the project file, with their secrets.
+        clock: monotonic seconds.
+        state: what they have spent before, and further keys, which may change at any time.
+
+    Raises:
+        ConfigError: two keys are the same.
+
+    Without a key in either place, revoked ones included, everybody is `open`, which the command allows on loopback
+    only. Must be made on the loop that serves where there is a state.
     """
 
-    def __init__(self, keys: Iterable[tuple[GatewayKey, Secret]], clock: Clock) -> None:
-        self._by_digest: dict[bytes, Caller] = {
-            _digest(secret.reveal()): Caller(settings, clock) for settings, secret in keys
-        }
-        self._nobody = None if self._by_digest else Caller(_NOBODY, clock)
+    def __init__(
+        self, keys: Iterable[tuple[GatewayKey, Secret]], clock: Clock, state: SqliteState | None = None
+    ) -> None:
+        self._clock = clock
+        self._state = state
+        self._by_name: dict[str, Caller] = {}
+        self._by_digest: dict[bytes, _Known] = {}
+        self._file: tuple[tuple[GatewayKey, Secret], ...] = ()
+        self._stored: list[StoredKey] = []
+        self._nobody: Caller | None = None
+        self._past: dict[str, list[tuple[float, int]]] | None = {} if state is None else state.spent("key")
+        if state is not None:
+            self._stored = state.watch_keys(self.take_stored)
+        self.replace(keys)
+        self._past = None
 
     @property
     def open(self) -> bool:
@@ -153,8 +82,28 @@ class Callers:
 
     @property
     def every(self) -> list[Caller]:
-        """All callers with a key."""
-        return list(self._by_digest.values())
+        """All callers with a key that is known now."""
+        return list({known.caller.name: known.caller for known in self._by_digest.values()}.values())
+
+    def replace(self, keys: Iterable[tuple[GatewayKey, Secret]]) -> None:
+        """Take other keys of the project file; who keeps the name keeps windows and spend, what is under way goes on.
+
+        Raises:
+            ConfigError: two keys are the same; nothing has changed.
+        """
+        keys = tuple(keys)
+        names: dict[bytes, str] = {}
+        for settings, secret in keys:
+            other = names.setdefault(_digest(secret.reveal()), settings.name)
+            if other != settings.name:
+                raise ConfigError(f"the gateway keys {other!r} and {settings.name!r} are the same key")
+        self._file = keys
+        self._lay_out()
+
+    def take_stored(self, keys: list[StoredKey]) -> None:
+        """Take other keys of the state file, as `replace` takes those of the project file."""
+        self._stored = keys
+        self._lay_out()
 
     def identify(self, headers: Mapping[str, str], repeated: Iterable[str]) -> Caller:
         """Return who shows which key, in `Authorization: Bearer` or `x-api-key`.
@@ -172,34 +121,57 @@ class Callers:
             key = token if scheme.lower() == "bearer" else ""
         if not key:
             raise InvalidApiKey("no key was shown; send it as Authorization: Bearer")
-        if len(key) > LONGEST_KEY:
+        found = self._by_digest.get(_digest(key)) if len(key) <= LONGEST_KEY else None
+        if found is None or (found.until is not None and found.until <= wall_now().timestamp()):
             raise InvalidApiKey("the key is not valid")
-        shown = _digest(key)
-        found: Caller | None = None
-        for known, caller in self._by_digest.items():
-            # Every key is compared, so that the time tells nothing of which was near.
-            if hmac.compare_digest(known, shown):
-                found = caller
-        if found is None:
-            raise InvalidApiKey("the key is not valid")
-        return found
+        return found.caller
 
+    def _lay_out(self) -> None:
+        by_digest: dict[bytes, _Known] = {}
+        in_file = {settings.name for settings, _ in self._file}
+        for key in self._stored:
+            if key.name in in_file:
+                _logger.warning("the key %r of the state file is ignored: the project file has one", key.name)
+                continue
+            if not key.digests:
+                continue
+            limits = msgspec.structs.asdict(key.limits)
+            caller = self._caller(GatewayKey(name=key.name, key=_UNREAD, **limits))
+            for digest, until in key.digests:
+                ends = [end for end in (until, key.expires_at) if end is not None]
+                by_digest[digest] = _Known(caller, min(ends, default=None))
+        for settings, secret in self._file:
+            plain = msgspec.structs.replace(settings, key=_UNREAD)
+            by_digest[_digest(secret.reveal())] = _Known(self._caller(plain), None)
+        self._by_digest = by_digest
+        if self._file or self._stored:
+            self._nobody = None
+        elif self._nobody is None:
+            self._nobody = self._caller(_NOBODY)
 
-def settle(permit: Permit, usage: Usage | None, *, sent: bool) -> None:
-    """Put what a request came to in place of what its key's limit was charged."""
-    if not sent:
-        permit.refund()
-    else:
-        permit.sent()
-        if usage is not None:
-            permit.reconcile(usage.total_tokens)
-    permit.release()
+    def _caller(self, settings: GatewayKey) -> Caller:
+        """Return the caller of a name with these settings, the one there was if there was one."""
+        name, state = settings.name, self._state
+        caller = self._by_name.get(name)
+        if caller is None:
+            caller = self._by_name[name] = Caller(settings, self._clock, self._spent(name))
+        elif caller.settings != settings:
+            newly_capped = settings.max_spend_per_day_usd is not None and not caller.capped
+            caller.apply(settings, self._spent(name) if newly_capped else ())
+        if state is not None:
+            cap = settings.max_spend_per_day_usd
+            state.cap_key(name, None if cap is None else usd_to_pico(cap))
+        return caller
 
+    def _spent(self, name: str) -> list[tuple[float, int]]:
+        """Return what a key has spent before; at the start all were read at once."""
+        past, state = self._past, self._state
+        if past is None:
+            past = {} if state is None else state.spent("key", name)
+        return past.get(name, [])
 
-def of_key(error: InferenceError) -> None:
-    """Write on `error` that it is the key's where it is."""
-    if isinstance(error, BudgetExceeded) and error.deployment is None:
-        error.limited_by = "key"
+    def __repr__(self) -> str:
+        return f"<Callers {'open' if self._nobody is not None else len(self.every)}>"
 
 
 def _digest(key: str) -> bytes:

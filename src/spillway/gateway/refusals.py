@@ -78,7 +78,13 @@ def refusal_of(error: InferenceError) -> Refusal:
         headers["x-should-retry"] = "false"
     if error.attempts:
         headers["x-spillway-attempts"] = str(error.attempts)
-    if error.deployment:
+    message = str(error)
+    if limited_by == "key":
+        # It is the same whichever deployment was asked.
+        message = error.message
+    elif error.deployment:
         headers["x-spillway-deployment"] = error.deployment
+    if limited_by is not None and "retry-after" in headers:
+        message = f"{message}; worth asking again in {headers['retry-after']} s"
     param = getattr(error, "param", None)
-    return Refusal(status=status, code=error.code, message=str(error), param=param, headers=headers)
+    return Refusal(status=status, code=error.code, message=message, param=param, headers=headers)

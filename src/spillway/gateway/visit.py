@@ -12,7 +12,7 @@ import msgspec
 from spillway.core.clock import loop_clock
 from spillway.core.errors import BadRequest, InferenceError, ModelNotFound
 from spillway.gateway.asked import read_wishes
-from spillway.gateway.callers import KeyGate, of_key, settle
+from spillway.gateway.callers import of_key
 from spillway.gateway.exchange import CallerGone
 from spillway.gateway.served import Served
 from spillway.remote.cost import input_bound, pico_to_usd
@@ -121,7 +121,7 @@ class Visit:
         self._cluster = gateway.cluster
         self._caller = caller
         self._exchange = exchange
-        self._gate = KeyGate(caller.ledger)
+        self._gate = caller.gate()
 
     async def whole(self) -> Tokens | Embeddings:
         """Return the whole answer; a caller who leaves cancels it.
@@ -222,7 +222,8 @@ async def admitted(
         fallback=wishes.fallback,
         max_cost_usd=wishes.max_cost_usd,
     )
-    permit = caller.admit(input_bound(request) + (request.max_tokens or 0))
+    answers = request.inputs is None and not request.counts
+    permit = caller.admit(input_bound(request), request.max_tokens if answers else 0)
     visit = Visit(gateway, caller, exchange, note, model, request)
     try:
         yield visit
@@ -230,6 +231,6 @@ async def admitted(
         of_key(error)
         raise
     finally:
-        settle(permit, note.usage, sent=note.errand is not None and note.errand.attempts > 0)
+        caller.settle(permit, note.usage, sent=note.errand is not None and note.errand.attempts > 0)
         if note.errand is not None:
             note.model = model

@@ -5,9 +5,11 @@ request. No task, mailbox or timeout scope is made per request or per chunk: one
 the limit of every phase.
 
     route     the asked deployment or group, then its `fallback` list, each target once, one deadline for all
-    admit     closing? -> credential refused? -> budget spent? -> size possible? -> circuit open? -> room in the queue
-    dispatch  between two awaits: slot -> money (deployment's budget, caller's own gate) -> limiter -> breaker;
-              a refusal gives back what went before it; the head of the queue waits, no worker does
+    admit     closing? -> credential refused? -> budget spent? -> size possible? -> circuit open? -> in time? (where
+              that is to be told at once) -> room in the queue
+    dispatch  between two awaits: slot -> money (deployment's budget, caller's own gate) -> journal of spend -> limiter
+              -> breaker; a refusal gives back what went before it; the head of the queue waits, no worker does, but for
+              one that lacks its caller's own money: it is passed over
     attempt   runner.execute -> COMMIT POINT -> relay -> settle limiter, money, breaker, metrics, once
     again     not committed and the retry engine says so and the retry quota pays: another healthy member of the group
               at once, else back to the queue with a not-before time; seat, sequence number and money are kept
@@ -34,6 +36,7 @@ from spillway.remote.engine.actor import Resize
 from spillway.remote.engine.credential import reread_credential
 from spillway.remote.engine.detour import Detour, Target
 from spillway.remote.engine.ending import SHUTTING_DOWN, close_books, close_now, cut_short, out_of_time
+from spillway.remote.engine.forecast import predicted_wait
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.settle import settle_failure
 from spillway.remote.engine.slot import WorkerSlot
@@ -174,7 +177,7 @@ def _shift_early(call: Call, engine: Engine, later: Sequence[Target]) -> None:
     """Raise the refusal to come when waiting for it is longer than `fallback_after_s` and a healthy fallback exists."""
     if not any(target.healthy() for target in later):
         return
-    wait = engine.predicted_wait(call)
+    wait = predicted_wait(engine, call)
     if wait <= engine.deployment.fallback_after_s:
         return
     if engine.gates.breaker.would_admit():

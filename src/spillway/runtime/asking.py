@@ -149,6 +149,8 @@ class Asking:
     ) -> Errand:
         """Return a request that is already built as an errand to be run, and to be looked at while and after it runs.
 
+        It is refused at once where it would wait beyond its deadline.
+
         Raises:
             ModelNotFound: there is no deployment or group `name`.
             BadRequest: a keyword of the request is wrong.
@@ -158,6 +160,7 @@ class Asking:
         route = self._room.routes().route(name)
         call = call_of(request, route, tenant, stream=stream)
         call.gate = gate
+        call.refuses_late = True
         return Errand(call, route)
 
     async def embed(

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from spillway.core.errors import Backpressure, BadRequest, ConfigError, InferenceError
@@ -19,12 +20,13 @@ from spillway.runtime.loops import LoopThread
 from spillway.runtime.metrics import NOTHING_YET, ClusterMetrics, measure
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
     from spillway.core.options import Deployment
     from spillway.core.ports import RunnerFactory
     from spillway.core.reply import Tokens
+    from spillway.runtime.turnover import Reconfigured
+    from spillway.stores.sqlite import SqliteState
 
 Item = TypeVar("Item")
 
@@ -42,6 +44,7 @@ class Cluster(Asking):
         environ: where secrets `from_env` are read; default: the process's environment.
         observers: told of every attempt and every request.
         drain_s: how long closing waits for what runs.
+        state: an SQLite file in which spend outlives the process; None: nothing does. One Cluster at a time uses it.
 
     Raises:
         ConfigError: names clash, a fallback names nothing, members of a limit group differ. Secrets are read at the
@@ -56,6 +59,7 @@ class Cluster(Asking):
         environ: Mapping[str, str] | None = None,
         observers: Sequence[Observer] = (),
         drain_s: float = 0.0,
+        state: str | Path | None = None,
     ) -> None:
         self._deployments = tuple(deployments)
         if not self._deployments:
@@ -66,6 +70,7 @@ class Cluster(Asking):
             environment() if environ is None else environ,
             observers=observers,
             drain_s=drain_s,
+            state=None if state is None else Path(state),
         )
         super().__init__(room)
         self._thread: LoopThread | None = None
@@ -138,7 +143,34 @@ class Cluster(Asking):
             return ClusterMetrics(per_deployment=dict.fromkeys(self.deployments(), NOTHING_YET))
         return ClusterMetrics(per_deployment={name: measure(entries) for name, entries in router.entries.items()})
 
+    @property
+    def state(self) -> SqliteState | None:
+        """What outlives it; None where nothing does. It may be asked for before the start.
+
+        Raises:
+            ConfigError: the state file can't be used.
+        """
+        return self._room.open_state()
+
     # Life.
+
+    async def reconfigure(self, deployments: Iterable[Deployment]) -> Reconfigured:
+        """Have these deployments from now on, instead of those that it has.
+
+        Who keeps the name keeps limit windows, spend, breaker, retry quota and counters, under the new options. What is
+        under way goes on with what it began with: deployments that go, or whose connections or slots change, serve
+        what they have to its end. A budget that is new begins with what the state file knows, without one with nothing.
+
+        Raises:
+            ConfigError: as at construction and at the start; nothing has changed then.
+            Backpressure: it is closed.
+        """
+        after = tuple(deployments)
+        if not after:
+            raise ConfigError("a Cluster needs at least one deployment")
+        told = await self._room.reconfigure(after)
+        self._deployments = after
+        return told
 
     async def start(self) -> None:
         """Build the engines and look prices up; done by the first use otherwise.

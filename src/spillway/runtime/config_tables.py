@@ -158,7 +158,7 @@ class Reader:
             return _BAD
         if kind is float:
             return float(value)
-        if isinstance(value, str) and key[-1] in _PATHS:
+        if isinstance(value, str) and key[-1] in _PATHS and (value or key[-1] != "state"):
             return str(self._folder / value)
         return value
 

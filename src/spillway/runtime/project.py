@@ -21,7 +21,7 @@ class ClusterSettings(Options, frozen=True, kw_only=True):
     Attributes:
         name: what metrics and logs call the whole.
         store: where limits, budgets and breakers are shared: `memory`, or the URL of a Redis.
-        state: SQLite file, relative to the project file.
+        state: SQLite file in which spend and gateway keys outlive `serve`; empty: none.
     """
 
     name: str = "spillway"

@@ -12,7 +12,7 @@ TEMPLATE = """\
 #[cluster]
 #name  = "spillway"
 #store = "memory"                       # where limits, budgets and breakers are kept
-#state = "spillway.db"                  # SQLite
+#state = "spillway.db"                  # SQLite: spend and gateway keys outlive a restart of `serve`; "": none
 
 #[gateway]
 #bind = "127.0.0.1:8080"

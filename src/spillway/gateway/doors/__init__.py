@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spillway.gateway.doors.chat import chat
+from spillway.gateway.doors.costs import costs
 from spillway.gateway.doors.door import Door
 from spillway.gateway.doors.embeddings import embeddings
 from spillway.gateway.doors.health import alive, ready
@@ -16,6 +17,7 @@ DOORS: dict[str, Door] = {
     "/v1/embeddings": Door("embeddings", embeddings),
     "/v1/models": Door("models", models, methods=("GET", "HEAD")),
     "/openapi.json": Door("openapi", openapi, methods=("GET", "HEAD")),
+    "/admin/costs": Door("costs", costs, methods=("GET", "HEAD"), access="operator"),
     "/healthz": Door("healthz", alive, methods=("GET", "HEAD"), access="open"),
     "/readyz": Door("readyz", ready, methods=("GET", "HEAD"), access="open"),
 }

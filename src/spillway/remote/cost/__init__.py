@@ -1,5 +1,6 @@
 """What requests cost: money, prices, estimates, and the ledger that holds spending under its caps."""
 
+from spillway.remote.cost.caps import require_price
 from spillway.remote.cost.estimate import (
     CostEstimate,
     cost_bound,
@@ -8,7 +9,7 @@ from spillway.remote.cost.estimate import (
     output_bound,
     service_of,
 )
-from spillway.remote.cost.ledger import CostLedger, Reservation, require_price, reserve_all
+from spillway.remote.cost.ledger import CostLedger, Reservation, reserve_all
 from spillway.remote.cost.money import PICO_PER_USD, pico_to_usd, told_pico, usd_to_pico
 from spillway.remote.cost.output_p95 import OutputP95
 from spillway.remote.cost.prices import PriceTable

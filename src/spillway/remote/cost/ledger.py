@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from spillway.core.errors import BudgetExceeded, ConfigError
+from spillway.core.errors import BudgetExceeded
+from spillway.remote.cost.caps import WINDOWS, cap_key
 from spillway.remote.cost.money import pico_to_usd, usd_to_pico
 from spillway.remote.cost.snapshot import LedgerSnapshot, WindowSnapshot
 from spillway.remote.cost.window import SpendWindow
 
 if TYPE_CHECKING:
-    from spillway.core.options import Budget, Deployment
-    from spillway.remote.cost.prices import PriceTable
+    from spillway.core.options import Budget
 
 _logger = logging.getLogger("spillway.budget")
 
 _LOG_EVERY_S = 60.0
 _MARGIN_S = 1e-6
-
-WINDOWS = (
-    ("hour", 60.0, 60),
-    ("day", 900.0, 96),
-    ("month", 21_600.0, 120),
-)
-"""Name, seconds of a sub-slot, sub-slots: 1 h by the minute, 24 h by 15 minutes, 30 d by 6 hours."""
 
 
 class Reservation:
@@ -76,6 +69,7 @@ class CostLedger:
         budget: the caps and what happens at them; None: it only counts.
         clock: monotonic seconds.
         limited_by: what a refusal says has refused.
+        whose: the words that a refusal begins with, e.g. `key 'a'`.
 
     Invariants: with `on_exceeded` other than `warn`, committed + reserved <= cap in every window after every operation
         in which no settlement was above its reservation. Each pico-dollar reserved is settled or released once.
@@ -96,19 +90,19 @@ class CostLedger:
         "_reserved",
         "_spent",
         "_starved",
+        "_whose",
         "_windows",
     )
 
-    def __init__(self, budget: Budget | None, *, clock: Callable[[], float], limited_by: str = "budget") -> None:
-        now = clock()
+    def __init__(
+        self, budget: Budget | None, *, clock: Callable[[], float], limited_by: str = "budget", whose: str = ""
+    ) -> None:
         self._clock = clock
         self._limited_by = limited_by
-        self._mode = "reject" if budget is None else budget.on_exceeded
-        self._windows = tuple(
-            SpendWindow(name, usd_to_pico(cap), width=width, slots=slots, now=now)
-            for name, width, slots in WINDOWS
-            if budget is not None and (cap := getattr(budget, _key(name))) is not None
-        )
+        self._whose = f"{whose}: " if whose else ""
+        self._mode = "reject"
+        self._windows: tuple[SpendWindow, ...] = ()
+        self._set_windows(budget, ())
         self._reserved = 0
         self._open = 0
         self._spent = 0
@@ -171,6 +165,16 @@ class CostLedger:
             window.advance(now)
             window.add(pico, now - age_s)
 
+    def set_budget(self, budget: Budget | None, past: Iterable[tuple[float, int]] = ()) -> None:
+        """Have other caps from now on; windows that it has had before keep what they count.
+
+        Args:
+            past: `(age in seconds, pico-USD)` of what a window that is new is to begin with.
+        """
+        self._set_windows(budget, past)
+        if self._starved:
+            self._tell_room()
+
     def on_room(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` when something was settled or given back while somebody waits; returns how to stop that.
 
@@ -224,6 +228,24 @@ class CostLedger:
         caps = "".join(f", {w.name} {pico_to_usd(w.committed):g} of {pico_to_usd(w.cap):g}" for w in self._windows)
         held = f"spent {pico_to_usd(self._spent):g} reserved {pico_to_usd(self._reserved):g}{caps} USD"
         return f"<CostLedger {self._mode} {held}>"
+
+    def _set_windows(self, budget: Budget | None, past: Iterable[tuple[float, int]]) -> None:
+        now = self._clock()
+        known = {window.name: window for window in self._windows}
+        windows = []
+        for name, width, slots in WINDOWS:
+            cap = None if budget is None else getattr(budget, cap_key(name))
+            if cap is None:
+                continue
+            window = known.get(name)
+            if window is None:
+                window = SpendWindow(name, usd_to_pico(cap), width=width, slots=slots, now=now)
+                for age_s, pico in past:
+                    window.add(pico, now - age_s)
+            window.cap = usd_to_pico(cap)
+            windows.append(window)
+        self._mode = "reject" if budget is None else budget.on_exceeded
+        self._windows = tuple(windows)
 
     # What reservations ask of it.
 
@@ -294,7 +316,7 @@ class CostLedger:
                 wait, window = frees, each
         asked = "" if need == 1 else f"; the request may cost {pico_to_usd(need):g} USD"
         raise BudgetExceeded(
-            _spent_words(window) + asked,
+            self._whose + _spent_words(window) + asked,
             reason=window.name,
             retry_after=None if wait == math.inf else wait,
             limited_by=self._limited_by,
@@ -348,29 +370,8 @@ def reserve_all(
     return taken if complete else None
 
 
-def require_price(deployment: Deployment, prices: PriceTable | None) -> None:
-    """Refuse a cap that nothing could be counted against.
-
-    Raises:
-        ConfigError: a budget is set and the price is unknown.
-    """
-    budget = deployment.budget
-    if prices is not None or budget is None:
-        return
-    for name, _, _ in WINDOWS:
-        if getattr(budget, _key(name)) is not None:
-            raise ConfigError(
-                f"deployment {deployment.name!r}: [deployment.budget] {_key(name)} is set but the price of "
-                f"{deployment.provider_model!r} is unknown; give it in [deployment.pricing]"
-            )
-
-
-def _key(name: str) -> str:
-    return f"max_spend_per_{name}_usd"
-
-
 def _spent_words(window: SpendWindow) -> str:
     return (
         f"{pico_to_usd(window.committed):g} of {pico_to_usd(window.cap):g} USD are spent in the last {window.name} "
-        f"({_key(window.name)})"
+        f"({cap_key(window.name)})"
     )

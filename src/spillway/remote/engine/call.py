@@ -42,7 +42,11 @@ class SpendHold(Protocol):
 
 
 class SpendGate(Protocol):
-    """A caller's own cap on spending, beside the deployment's budget."""
+    """A caller's own cap on spending, beside the deployment's budget.
+
+    One whose attribute `needs_price` is true is never asked for what has no known price; its caller is refused. Gates
+    that spend from one cap have the same attribute `purse`.
+    """
 
     def reserve(self, deployment: str, pico_usd: int) -> SpendHold | None:
         """Set the estimate aside, or return None when that must wait for others to settle.
@@ -78,11 +82,13 @@ class Call:
         upstream_s: seconds spent in attempts that have ended.
         retries: of these, repetitions that the retry engine granted.
         history: `(deployment, code, elapsed_s)` of each failed attempt.
+        lacks_own: whether it has waited for room under its caller's own cap.
         last_error: the error of the newest failed attempt.
         input_bound: an upper bound of the input tokens, counted once.
         engine: the deployment that is asked now.
         tried: every deployment that was asked.
         charged: the quota that paid for the newest repetition, None when that was free.
+        refuses_late: whether it is to be refused at once where it would wait beyond its deadline.
         renewed: whether the newest attempt is made with a session that was rebuilt for this request.
         soonest: the shortest wait that any refusal named.
     """
@@ -98,6 +104,7 @@ class Call:
         "history",
         "input_bound",
         "kept",
+        "lacks_own",
         "last_error",
         "loop",
         "max_cost_pico",
@@ -105,6 +112,7 @@ class Call:
         "may_shift_early",
         "priority",
         "queued_s",
+        "refuses_late",
         "renewed",
         "request",
         "retries",
@@ -153,6 +161,8 @@ class Call:
         self.history: list[tuple[str, str, float]] = []
         self.last_error: InferenceError | None = None
         self.kept: KeptMoney | None = None
+        self.lacks_own = False
+        self.refuses_late = False
         self.entry: PriorityRequest | None = None
         self.waiter: asyncio.Future[Grant] | None = None
         self.engine: Engine

@@ -13,12 +13,14 @@ from spillway.core.clock import clock_of
 from spillway.core.errors import Backpressure, InferenceError
 from spillway.remote.engine.credential import CredentialState
 from spillway.remote.engine.drain_rate import DrainRate
-from spillway.remote.engine.ending import SHUTTING_DOWN, out_of_time, waited_too_long
-from spillway.remote.engine.gates import PERMIT
+from spillway.remote.engine.ending import SHUTTING_DOWN, no_room, raise_if_too_long
+from spillway.remote.engine.forecast import too_late
+from spillway.remote.engine.gates import OWN_MONEY
 from spillway.remote.engine.grant import Grant
+from spillway.remote.engine.held_back import HeldBack
 from spillway.remote.engine.metrics import EngineMetrics, Observer
 from spillway.remote.engine.pool import SlotPool
-from spillway.remote.engine.waiting_room import WaitingRoom
+from spillway.remote.engine.waiting_room import SeatLostError, WaitingRoom
 from spillway.remote.queue import PriorityRequest, RequestQueue
 
 if TYPE_CHECKING:
@@ -48,6 +50,10 @@ class Engine:
         runners: one runner for each replica.
         gates: limiter, breaker, budget and prices, possibly shared with other engines.
         loop: the loop it lives on.
+
+    Attributes:
+        pool: its slots.
+        blocked_on: what the head of the queue lacked last.
     """
 
     def __init__(
@@ -68,10 +74,11 @@ class Engine:
         self.last_success_at: float | None = None
         self.credential = CredentialState(self.clock)
         self._room = WaitingRoom(self.queue, loop)
+        self._held_back = HeldBack(self.queue, self.pump)
         self._never_waited = itertools.count(_BEFORE_ALL)
-        self._pool = SlotPool(self.runners, serving.max_concurrent)
+        self.pool = SlotPool(self.runners, serving.max_concurrent)
         self._drain_rate = DrainRate(self.clock())
-        self._blocked_on = _SLOT
+        self.blocked_on = _SLOT
         self._pump_timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self.drains = 0
@@ -86,12 +93,12 @@ class Engine:
     @property
     def busy(self) -> int:
         """Requests in a slot."""
-        return self._pool.busy
+        return self.pool.busy
 
     @property
     def served(self) -> int:
         """Requests that have left its slots."""
-        return self._pool.served
+        return self.pool.served
 
     @property
     def accepting(self) -> bool:
@@ -100,11 +107,11 @@ class Engine:
 
     def slots(self) -> list[WorkerSlot]:
         """Return its slots, those retired and still busy included."""
-        return self._pool.slots()
+        return self.pool.slots()
 
     def load(self) -> float:
         """Return requests in flight and waiting, per unit of weight."""
-        return (self._pool.busy + len(self.queue)) / self.deployment.weight
+        return (self.pool.busy + len(self.queue)) / self.deployment.weight
 
     def healthy(self) -> bool:
         """Whether a request sent here now would be let through by breaker, provider and credential."""
@@ -115,19 +122,9 @@ class Engine:
             and self.gates.limiter.blocked_for() <= 0
         )
 
-    def predicted_wait(self, call: Call) -> float:
-        """Return the seconds for which limit, provider or breaker would hold `call` up if it came here now.
-
-        Those who wait for the limit already count; what is waited for a slot does not.
-        """
-        gates = self.gates
-        wait = max(gates.breaker.retry_after(), gates.limiter.blocked_for())
-        ahead = len(self.queue)
-        if ahead and self._blocked_on == PERMIT:
-            rate = self._drain_rate.per_second(self.clock())
-            wait = max(wait, ahead / rate if rate > 0 else 0.0)
-        permit_wait = gates.permit_wait(call)
-        return wait if permit_wait == math.inf else max(wait, permit_wait)
+    def drain_rate(self) -> float:
+        """Return how many requests leave its slots per second."""
+        return self._drain_rate.per_second(self.clock())
 
     # Admission.
 
@@ -142,11 +139,11 @@ class Engine:
         if self.credential.refused is not None:
             raise self.credential.refusal()
         self.gates.admit(call)
-        free = self._pool.free
+        free = self.pool.free
         if free and not self.queue and not self._room:
             verdict = self.gates.reserve(call, free[0])
             if isinstance(verdict, Grant):
-                self._pool.take(call)
+                self.pool.take(call, self.clock())
                 self._idle.clear()
                 # A place in another deployment's queue is none in this one's.
                 call.entry = None
@@ -163,6 +160,7 @@ class Engine:
         Raises:
             Backpressure: no room, or no dispatch within `queue_timeout_s`, or the engine is closing.
             RateLimited: only the permit lacked within `queue_timeout_s`.
+            InferenceError: it can't be sent before its deadline, and its caller wants to be told at once.
             BudgetExceeded: only the money lacked within `queue_timeout_s`, where spending is throttled.
             Timeout: its deadline passed, `reason="queue"` if it was never sent.
 
@@ -173,9 +171,12 @@ class Engine:
             call.watch.guard(call.deadline, "deadline")
         else:
             call.watch.guard_sooner_of(call.deadline, began + self.deployment.serving.queue_timeout_s, "queue_timeout")
-            if self._room.is_full:
+            refusal = too_late(self, call) if call.refuses_late else None
+            if refusal is not None:
+                raise refusal
+            if self._room.is_full and not self._room.takes_a_seat(call, self._turned_away):
                 await self._wait_for_room(call)
-        waiter: asyncio.Future[Grant] = self.loop.create_future()
+        call.lacks_own = False
         entry = call.entry
         if entry is None or not returning:
             entry = call.entry = PriorityRequest(
@@ -188,22 +189,24 @@ class Engine:
             self.queue.requeue(entry, self.clock())
         else:
             self.queue.push(entry, self.clock())
-        call.waiter = waiter
-        call.watch.wait_on(waiter)
-        leave_gate = None if call.gate is None else call.gate.on_room(self.pump)
         try:
-            self.pump()
-            return await waiter
+            while True:
+                call.waiter = self.loop.create_future()
+                call.watch.wait_on(call.waiter)
+                self.pump()
+                try:
+                    return await call.waiter
+                except SeatLostError:
+                    await self._room.wait(call, first=True)
+                    self.queue.requeue(entry, self.clock())
         except InferenceError:
             raise
         except BaseException as caught:
-            self._withdraw(entry, waiter)
+            self._withdraw(entry, call.waiter)
             if isinstance(caught, asyncio.CancelledError):
-                self._raise_if_too_long(call)
+                raise_if_too_long(call, self)
             raise
         finally:
-            if leave_gate is not None:
-                leave_gate()
             call.watch.wait_on(None)
             call.waiter = None
             waited = self.clock() - began
@@ -216,15 +219,20 @@ class Engine:
         try:
             await self._room.wait(call)
         except asyncio.CancelledError:
-            self._raise_if_too_long(call)
+            raise_if_too_long(call, self)
             raise
 
-    def _withdraw(self, entry: PriorityRequest, waiter: asyncio.Future[Grant]) -> None:
+    def _turned_away(self) -> Exception:
+        waits = self.deployment.serving.on_capacity_exhausted == "queue"
+        return SeatLostError() if waits else self.refusal("full")
+
+    def _withdraw(self, entry: PriorityRequest, waiter: asyncio.Future[Grant] | None) -> None:
         self.queue.cancel(entry)
-        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+        if waiter is not None and waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             grant = waiter.result()
             grant.undo()
             self.give_back(grant.slot)
+        self._held_back.passed(entry.payload)
         self._room.offer()
         self.pump()
 
@@ -247,7 +255,7 @@ class Engine:
 
     def _dispatch(self) -> float | None:
         queue = self.queue
-        free = self._pool.free
+        free = self.pool.free
         nap = None
         while free:
             now = self.clock()
@@ -262,6 +270,8 @@ class Engine:
                 # Its own timer ends it, or has.
                 queue.cancel(entry)
                 continue
+            if self._held_back.goes_behind(entry, call):
+                continue
             try:
                 if self.credential.refused is not None:
                     raise self.credential.refusal()
@@ -269,27 +279,33 @@ class Engine:
             except InferenceError as refusal:
                 queue.cancel(entry)
                 waiter.set_exception(refusal)
+                self._held_back.passed(call)
                 continue
             if not isinstance(verdict, Grant):
-                self._blocked_on = self.gates.lacks
+                if self.gates.lacks == OWN_MONEY:
+                    self._held_back.hold(entry, call)
+                    continue
+                self.blocked_on = self.gates.lacks
                 # One whose time comes meanwhile may be ahead of the head, and need what the head does not.
                 until = min(verdict, queue.next_change - now)
                 nap = None if until == math.inf else until
                 break
             queue.pop(now)
-            self._pool.take(call)
+            self.pool.take(call, now)
             self._idle.clear()
             waiter.set_result(verdict)
+            self._held_back.passed(call)
         else:
-            self._blocked_on = _SLOT
+            self.blocked_on = _SLOT
         self._room.offer()
         return nap
 
     def give_back(self, slot: WorkerSlot) -> None:
         """Free the slot of a request that has ended and wake the next."""
-        self._pool.give_back(slot)
-        self._drain_rate.count(self.clock())
-        if self._pool.busy == 0:
+        now = self.clock()
+        self.pool.give_back(slot, now)
+        self._drain_rate.count(now)
+        if self.pool.busy == 0:
             self._idle.set()
         if self.queue:
             self.pump()
@@ -313,7 +329,7 @@ class Engine:
         Raises:
             ValueError: it is less than one.
         """
-        self._pool.resize(workers, pool=pool)
+        self.pool.resize(workers, pool=pool)
         self.pump()
 
     def chore(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -349,7 +365,7 @@ class Engine:
         ours = {task for task in self._chores if task is not here}
         for task in ours:
             task.cancel()
-        for call in self._pool.calls():
+        for call in self.pool.calls():
             call.watch.interrupt(SHUTTING_DOWN)
         await self._all_left(_LEAVING_S)
         if ours:
@@ -364,35 +380,11 @@ class Engine:
 
     def refusal(self, reason: str) -> Backpressure:
         """Return what a caller gets for whom there is no room, or no time left, to wait or to run."""
-        waiting = len(self.queue)
-        words = {
-            "full": f"the queue is full ({waiting} of {self.queue.capacity})",
-            "shutting_down": "shutting down",
-            "queue_timeout": f"no worker became free within {self.deployment.serving.queue_timeout_s:g} s",
-        }
-        rate = self._drain_rate.per_second(self.clock())
-        error = Backpressure(
-            words[reason],
-            provider=self.kind,
-            deployment=self.name,
-            reason=reason,
-            retry_after=max(1.0, waiting / rate) if rate > 0 else None,
-        )
-        error.final = reason == "full" and self.deployment.serving.on_capacity_exhausted == "reject"
-        return error
-
-    def _raise_if_too_long(self, call: Call) -> None:
-        """Raise what a wait ended in if it was ended for taking too long, and its caller does not want out anyway."""
-        reason = call.watch.fired
-        if reason is not None and not call.watch.wanted_elsewhere():
-            call.watch.fired = None
-            late = reason == "queue_timeout"
-            error = waited_too_long(call, self, self._blocked_on) if late else out_of_time(call, self)
-            raise error from call.last_error
+        return no_room(self, reason)
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "serving"
         return (
-            f"<Engine {self.name} {state} busy {self._pool.busy}/{self._pool.in_service()} "
+            f"<Engine {self.name} {state} busy {self.pool.busy}/{self.pool.in_service()} "
             f"queued {len(self.queue)}/{self.queue.capacity}>"
         )

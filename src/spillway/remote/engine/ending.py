@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.errors import BudgetExceeded, InferenceError, RateLimited, Timeout
-from spillway.remote.engine.gates import MONEY, PERMIT
+from spillway.core.errors import Backpressure, BudgetExceeded, InferenceError, RateLimited, Timeout
+from spillway.remote.engine.gates import MONEY, OWN_MONEY, PERMIT
 from spillway.remote.engine.metrics import RequestRecord
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def waited_too_long(call: Call, engine: Engine, lacked: str) -> InferenceError:
         return RateLimited(
             f"no permit {within}", reason="queue_timeout", retry_after=None if wait == math.inf else wait
         )
+    if lacked == OWN_MONEY:
+        return BudgetExceeded(f"no room under the caller's own cap {within}", reason="queue_timeout", limited_by="key")
     budget = engine.deployment.budget
     if lacked == MONEY and budget is not None and budget.on_exceeded == "throttle":
         wait = gates.money_wait(call)
@@ -88,6 +90,42 @@ def waited_too_long(call: Call, engine: Engine, lacked: str) -> InferenceError:
             f"no room in the budget {within}", reason="queue_timeout", retry_after=None if wait == math.inf else wait
         )
     return engine.refusal("queue_timeout")
+
+
+def raise_if_too_long(call: Call, engine: Engine) -> None:
+    """Raise what a wait ended in if it was ended for taking too long, and its caller does not want out anyway."""
+    reason = call.watch.fired
+    if reason is not None and not call.watch.wanted_elsewhere():
+        call.watch.fired = None
+        late = reason == "queue_timeout"
+        lacked = OWN_MONEY if call.lacks_own else engine.blocked_on
+        error = waited_too_long(call, engine, lacked) if late else out_of_time(call, engine)
+        raise error from call.last_error
+
+
+def no_room(engine: Engine, reason: str) -> Backpressure:
+    """Return what a caller gets for whom there is no room, or no time left, to wait or to run.
+
+    Args:
+        reason: `full`, `shutting_down` or `queue_timeout`.
+    """
+    serving = engine.deployment.serving
+    waiting = len(engine.queue)
+    words = {
+        "full": f"the queue is full ({waiting} of {engine.queue.capacity})",
+        SHUTTING_DOWN: "shutting down",
+        "queue_timeout": f"no worker became free within {serving.queue_timeout_s:g} s",
+    }
+    rate = engine.drain_rate()
+    error = Backpressure(
+        words[reason],
+        provider=engine.kind,
+        deployment=engine.name,
+        reason=reason,
+        retry_after=max(1.0, waiting / rate) if rate > 0 else None,
+    )
+    error.final = reason == "full" and serving.on_capacity_exhausted == "reject"
+    return error
 
 
 def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_back: bool) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from spillway.core.reply import Usage
+    from spillway.core.spend_journal import SpendJournal
     from spillway.remote.circuit_breaker import CircuitBreakerHandle
     from spillway.remote.cost import CostLedger, OutputP95, PriceTable, Reservation
     from spillway.remote.engine.call import Call, SpendHold
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from spillway.remote.retry import RetryQuota
 
 MONEY = "money"
+OWN_MONEY = "own money"
 PERMIT = "permit"
 
 
 class Gates:
     """Limiter, breaker, budget, retry quota and prices of one deployment.
 
-    Order: budget, the caller's own gate, limiter, breaker. A refusal gives back what went before it.
+    Order: budget, the caller's own gate, the journal, limiter, breaker. A refusal gives back what went before it.
 
     Args:
         output_limit: the most tokens the model is taken to answer with.
@@ -40,14 +42,17 @@ class Gates:
 
     Attributes:
         output_most: the model's published limit of output, which caps every estimate; None: not known.
-        lacks: what the newest request that had to wait lacked, `MONEY` or `PERMIT`.
+        journal: where each attempt is written down; None: nowhere.
+        lacks: what the newest request that had to wait lacked, `MONEY`, `OWN_MONEY` or `PERMIT`.
     """
 
     __slots__ = (
         "_counts_tokens",
+        "_largest",
         "_limits",
         "breaker",
         "cached_input_is_free",
+        "journal",
         "lacks",
         "ledger",
         "limiter",
@@ -83,15 +88,19 @@ class Gates:
         self.output_limit = output_limit
         self.output_most: int | None = None
         self.cached_input_is_free = cached_input_is_free
+        self.journal: SpendJournal | None = None
         self.lacks = PERMIT
-        self._limits = RateLimits() if limits is None else limits
-        self._counts_tokens = any(
-            (
-                self._limits.tokens_per_minute,
-                self._limits.input_tokens_per_minute,
-                self._limits.output_tokens_per_minute,
-            )
-        )
+        self._limits = self._largest = RateLimits() if limits is None else limits
+        self._counts_tokens = _counts_tokens(self._limits)
+
+    def have_limits(self, limits: RateLimits, *, configured: RateLimits) -> None:
+        """Ask for permits under other limits from now on; the limiter itself is told by others.
+
+        Args:
+            configured: what they are for good; a size that is above these is refused.
+        """
+        self._limits, self._largest = limits, configured
+        self._counts_tokens = _counts_tokens(limits)
 
     def admit(self, call: Call) -> None:
         """Refuse what can't or need not wait: a spent budget, an impossible size, an open circuit.
@@ -118,7 +127,7 @@ class Gates:
             self.breaker.check().release()
 
     def _check_size(self, call: Call, asked: int) -> None:
-        limits = self._limits
+        limits = self._largest
         total, out = limits.tokens_per_minute, limits.output_tokens_per_minute
         if total is not None and call.input_bound + asked > total:
             what, limit = f"input (at most {call.input_bound} tokens) and max_tokens {asked} exceed", total
@@ -143,12 +152,16 @@ class Gates:
         """
         money = self._reserve_money(call)
         if not isinstance(money, tuple):
-            self.lacks = MONEY
             return money
         reservation, hold, pico = money
         permit: Permit | float = 0.0
         ticket = None
+        journal = self.journal
         try:
+            if journal is not None and (wait := journal.hold_up(call.tenant, pico)):
+                _hand_back(call, self, reservation, hold)
+                self.lacks = MONEY
+                return wait
             permit = self.limiter.take_or_wait(self.permit_for(call))
             if not isinstance(permit, Permit):
                 _hand_back(call, self, reservation, hold)
@@ -166,7 +179,8 @@ class Gates:
             _hand_back(call, self, reservation, hold)
             raise
         call.kept = None
-        return Grant(slot, permit, ticket, reservation, hold, pico)
+        entry = None if journal is None else journal.open(call.tenant, pico)
+        return Grant(slot, permit, ticket, reservation, hold, pico, entry)
 
     def permit_for(self, call: Call) -> AcquirePermit:
         """Return what an attempt of `call` asks of the limiter: its input bound and the output it may have.
@@ -236,17 +250,23 @@ class Gates:
         return stop
 
     def _reserve_money(self, call: Call) -> tuple[Reservation | None, SpendHold | None, int] | float:
-        if self.ledger is None and call.gate is None:
+        if self.ledger is None and call.gate is None and self.journal is None:
             return None, None, 0
         kept = call.kept
         if kept is not None and kept.gates is self:
             return kept.reservation, kept.hold, kept.pico
         call.let_money_go()
-        pico = self.estimate_pico(call) or 0
+        estimate = self.estimate_pico(call)
+        if estimate is None and getattr(call.gate, "needs_price", False):
+            raise BudgetExceeded(
+                "the price of its model is unknown, and the caller's spend is capped", reason="price", limited_by="key"
+            )
+        pico = estimate or 0
         reservation = None
         if self.ledger is not None:
             reservation = self.ledger.try_reserve(pico, admitted_at=call.admitted_at)
             if reservation is None:
+                self.lacks = MONEY
                 return self.ledger.wait_hint(pico)
         if call.gate is None:
             return reservation, None, pico
@@ -257,6 +277,7 @@ class Gates:
             raise
         if hold is None:
             _release(reservation, None)
+            self.lacks = OWN_MONEY
             return math.inf
         return reservation, hold, pico
 
@@ -264,6 +285,10 @@ class Gates:
 def began(age_s: float) -> datetime:
     """Return the instant of so many seconds ago."""
     return wall_now() - timedelta(seconds=age_s)
+
+
+def _counts_tokens(limits: RateLimits) -> bool:
+    return any((limits.tokens_per_minute, limits.input_tokens_per_minute, limits.output_tokens_per_minute))
 
 
 def _at_most(amount: int, limit: int | None) -> int:

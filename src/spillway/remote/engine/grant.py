@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spillway.core.reply import Usage
+    from spillway.core.spend_journal import SpendEntry
     from spillway.remote.circuit_breaker import BreakerTicket
     from spillway.remote.cost import Reservation
     from spillway.remote.engine.call import SpendHold
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Grant:
-    """A slot, a permit of the limiter, a ticket of the breaker and the money for one attempt.
+    """A slot, a permit of the limiter, a ticket of the breaker and the money for one attempt, written down.
 
     Invariants: exactly one of `settle` and `undo` ends it; both are idempotent after the first.
     """
 
-    __slots__ = ("_over", "hold", "permit", "reservation", "reserved_pico", "sent", "slot", "ticket")
+    __slots__ = ("_over", "entry", "hold", "permit", "reservation", "reserved_pico", "sent", "slot", "ticket")
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Grant:
         reservation: Reservation | None,
         hold: SpendHold | None,
         reserved_pico: int,
+        entry: SpendEntry | None = None,
     ) -> None:
         self.slot = slot
         self.permit = permit
@@ -36,6 +38,7 @@ class Grant:
         self.reservation = reservation
         self.hold = hold
         self.reserved_pico = reserved_pico
+        self.entry = entry
         self.sent = False
         self._over = False
 
@@ -56,6 +59,8 @@ class Grant:
                 self.reservation.release()
             if self.hold is not None:
                 self.hold.release()
+            if self.entry is not None:
+                self.entry.close(None, 0)
 
     def settle(self, usage: Usage | None, cost_pico: int | None, *, streamed: bool = False) -> None:
         """Put what it came to in place of what was reserved.

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spillway.remote.engine.forecast import HoldTimes
 from spillway.remote.engine.slot import WorkerSlot
 
 if TYPE_CHECKING:
@@ -20,12 +21,13 @@ class SlotPool:
         free: idle slots, the one that has been idle longest first; replicas alternate.
         busy: how many have a request in them.
         served: requests that have left them.
+        hold_times: how long they stayed.
 
     Invariants: `busy` never exceeds the slots there are; a slot that is retired gets no request.
     Complexity: O(1) to take and give back, O(slots) to resize.
     """
 
-    __slots__ = ("_runners", "_slots", "busy", "free", "served")
+    __slots__ = ("_runners", "_slots", "busy", "free", "hold_times", "served")
 
     def __init__(self, runners: Sequence[ModelRunner], workers: int) -> None:
         self._runners = tuple(runners)
@@ -33,6 +35,7 @@ class SlotPool:
         self.free: deque[WorkerSlot] = deque()
         self.busy = 0
         self.served = 0
+        self.hold_times = HoldTimes()
         self.resize(workers)
 
     def slots(self) -> list[WorkerSlot]:
@@ -47,15 +50,17 @@ class SlotPool:
         """Return the requests that are in slots."""
         return [slot.call for slot in self._slots if slot.call is not None]
 
-    def take(self, call: Call) -> WorkerSlot:
+    def take(self, call: Call, now: float) -> WorkerSlot:
         """Put `call` into the first free slot."""
         slot = self.free.popleft()
         slot.call = call
+        slot.taken_at = now
         self.busy += 1
         return slot
 
-    def give_back(self, slot: WorkerSlot) -> None:
+    def give_back(self, slot: WorkerSlot, now: float) -> None:
         """Free the slot of a request that has ended."""
+        self.hold_times.record(now - slot.taken_at)
         slot.call = None
         slot.served += 1
         self.served += 1

@@ -41,6 +41,8 @@ def settle_success(
     if cost is None and built.about is not None:
         cost = told_pico(built.about.get("response_cost"))
     grant.settle(None if estimated or counts else _counted(gates, usage), cost or 0, streamed=call.stream)
+    if grant.entry is not None:
+        grant.entry.close(None if counts else usage, cost or 0)
     engine.last_success_at = now
     engine.credential.refused = None
     if call.request.inputs is None and not counts:
@@ -85,6 +87,8 @@ def settle_failure(
     keep = error is not None and not cost and (grant.reservation is not None or grant.hold is not None)
     counted = None if usage is None or estimated else _counted(gates, usage)
     grant.settle(counted, None if keep else cost, streamed=call.stream)
+    if grant.entry is not None:
+        grant.entry.close(usage, cost)
     if keep:
         call.kept = KeptMoney(gates, grant.reservation, grant.hold, grant.reserved_pico)
     metrics = engine.metrics

@@ -17,17 +17,19 @@ class WorkerSlot:
         number: index inside the pool.
         runner: the replica's runner.
         call: the request that is in it.
+        taken_at: the loop's seconds since when.
         served: requests that have left it.
         retired: it goes out of service when its request leaves.
     """
 
-    __slots__ = ("call", "number", "pool", "retired", "runner", "served")
+    __slots__ = ("call", "number", "pool", "retired", "runner", "served", "taken_at")
 
     def __init__(self, pool: int, number: int, runner: ModelRunner) -> None:
         self.pool = pool
         self.number = number
         self.runner = runner
         self.call: Call | None = None
+        self.taken_at = 0.0
         self.served = 0
         self.retired = False
 

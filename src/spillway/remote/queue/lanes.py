@@ -63,6 +63,17 @@ class Lane:
         else:
             in_order.popleft()
 
+    def last(self) -> PriorityRequest | None:
+        """Return the live request that came last and did not come back; ghosts behind it are dropped."""
+        in_order = self.in_order
+        while in_order:
+            _, stay, request = in_order[-1]
+            if request.stay == stay and request.lane is self:
+                return request
+            in_order.pop()
+            self.home.ghosts -= 1
+        return None
+
     def live(self) -> list[Entry]:
         """Return its live entries by sequence number."""
         entries: Iterable[Entry] = chain(self.in_order, self.late)
@@ -151,6 +162,18 @@ class PriorityClass:
         self.ghosts += 1
         if self.ghosts > self.ready + _TOLERATED:
             self._tidy()
+
+    def newest_of(self, tenant: str) -> PriorityRequest | None:
+        """Return the request of a tenant that came last, None when none waits but such as came back."""
+        lane = self._lanes.get(tenant)
+        return None if lane is None else lane.last()
+
+    def ahead_of(self, tenant: str) -> int:
+        """Return how many take their turn before a newcomer of `tenant`, if all cost the same."""
+        lane = self._lanes.get(tenant)
+        own = 0 if lane is None else lane.ready
+        others = [other.ready for other in self._lanes.values() if other is not lane]
+        return own + sum(min(ready, own + 1) for ready in others)
 
     def live(self) -> list[tuple[PriorityRequest, Lane]]:
         """Return all that wait here, each with its lane."""

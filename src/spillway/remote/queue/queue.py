@@ -4,6 +4,7 @@ classes     strict: a lower one is served only while no higher one waits
 aging       with `aging_s`, a waiting request rises one class each so many seconds
 tenants     inside a class the tenant that was given least goes next
 order       inside a tenant by sequence number; a repetition keeps its own
+parked      it counts towards capacity and is passed over until it is called back
 not-before  it counts towards capacity and is passed over until its time
 deadline    from it on a request is not popped but put aside for `take_expired`
 """
@@ -54,7 +55,9 @@ class RequestQueue:
         "_live",
         "_lock",
         "_now",
+        "_parked",
         "_rising",
+        "_seats",
         "_stays",
         "_wake",
         "aging_s",
@@ -76,6 +79,8 @@ class RequestQueue:
         self._deadlines: Timed = []
         self._expired: list[PriorityRequest] = []
         self._head: PriorityRequest | None = None
+        self._parked: dict[PriorityRequest, None] = {}
+        self._seats: dict[str, int] = {}  # of each tenant that has any
         self._live = 0
         self._now = 0.0
         self._wake = math.inf  # the next instant at which time alone changes who waits where
@@ -147,12 +152,70 @@ class RequestQueue:
                 head.lane = self._head = None
                 head.stay = 0
                 self._live -= 1
+                self._stand_up(head.tenant)
             return head
 
     def peek(self, now: float | None = None) -> PriorityRequest | None:
         """Return the request that `pop` would return; it goes on waiting."""
         with self._lock:
             return self._head_at(now)
+
+    def park(self, request: PriorityRequest) -> None:
+        """Pass over a request that waits, until `unpark`; it keeps its seat, and is charged nothing."""
+        with self._lock:
+            lane = request.lane
+            if lane is None or lane.home.owner is not self or lane is self._aside:
+                raise ValueError(f"{request!r} is not ready here")
+            lane.home.forget(lane)
+            request.lane = self._aside
+            self._parked[request] = None
+            if request is self._head:
+                self._head = None
+
+    def unpark(self, request: PriorityRequest) -> bool:
+        """Let a parked request wait in its old place again; False: it is not parked."""
+        with self._lock:
+            if request not in self._parked:
+                return False
+            del self._parked[request]
+            # A stay of its own, or what it left in its lane when it was parked would count again.
+            self._stays += 1
+            request.stay = self._stays
+            if request.deadline is not None:
+                self._schedule(self._deadlines, request.deadline, request)
+            self._join(request, self._now, late=True)
+            return True
+
+    def seats(self, tenant: str) -> int:
+        """Return how many requests of a tenant wait."""
+        return self._seats.get(tenant, 0)
+
+    def yield_seat(self, tenant: str, priority: Priority) -> PriorityRequest | None:
+        """Take out and return who must make room for a newcomer in a full queue; None: nobody.
+
+        It is the newest request of the tenant with the most seats, of no higher class than the newcomer's, and only if
+        that tenant has more than its fair share of the seats and the newcomer's tenant less. One that came back is
+        never sent away.
+        """
+        with self._lock:
+            seats = self._seats
+            mine = seats.get(tenant, 0)
+            share = max(1, self.capacity // (len(seats) + (not mine)))
+            if mine >= share:
+                return None
+            most = max(seats, key=seats.__getitem__, default=None)
+            if most is None or seats[most] <= share:
+                return None
+            victim = self._newest_of(most, priority)
+            if victim is not None and victim.lane is not None:
+                self._withdraw(victim, victim.lane)
+            return victim
+
+    def ahead_of(self, tenant: str, priority: Priority) -> int:
+        """Return how many will be served before a newcomer of a tenant and class if nobody else comes."""
+        with self._lock:
+            higher = sum(self._classes[rank].ready for rank in range(priority + 1, _TOP + 1))
+            return higher + self._classes[priority].ahead_of(tenant)
 
     def cancel(self, request: PriorityRequest) -> bool:
         """Take `request` out and free its seat at once; False: it does not wait here."""
@@ -201,6 +264,8 @@ class RequestQueue:
         self._stays += 1
         request.stay = self._stays
         self._live += 1
+        seats = self._seats
+        seats[request.tenant] = seats.get(request.tenant, 0) + 1
         if request.deadline is not None:
             self._schedule(self._deadlines, request.deadline, request)
         if request.not_before > now:
@@ -251,7 +316,7 @@ class RequestQueue:
         while rising and rising[0][0] <= now:
             _, stay, request = heappop(rising)
             lane = request.lane
-            if request.stay == stay and lane is not None:
+            if request.stay == stay and lane is not None and lane is not self._aside:
                 lane.home.forget(lane)
                 self._join(request, now, late=True)
         self._wake = min(heap[0][0] if heap else math.inf for heap in (delayed, rising, self._deadlines))
@@ -268,11 +333,32 @@ class RequestQueue:
     def _withdraw(self, request: PriorityRequest, lane: Lane) -> None:
         if lane is not self._aside:
             lane.home.forget(lane)
+        elif self._parked:
+            self._parked.pop(request, None)
         request.lane = None
         request.stay = 0
         self._live -= 1
+        self._stand_up(request.tenant)
         if request is self._head:
             self._head = None
+
+    def _stand_up(self, tenant: str) -> None:
+        seats = self._seats
+        left = seats[tenant] - 1
+        if left:
+            seats[tenant] = left
+        else:
+            del seats[tenant]
+
+    def _newest_of(self, tenant: str, highest: Priority) -> PriorityRequest | None:
+        for request in reversed(self._parked):
+            if request.tenant == tenant and request.priority <= highest:
+                return request
+        for rank in range(highest + 1):
+            newest = self._classes[rank].newest_of(tenant)
+            if newest is not None:
+                return newest
+        return None
 
     def _schedule(self, heap: Timed, at: float, request: PriorityRequest) -> None:
         if len(heap) > 2 * self._live + _TOLERATED:
@@ -283,6 +369,7 @@ class RequestQueue:
 
     def _drain(self) -> list[PriorityRequest]:
         waiting = [r for _, stay, r in self._delayed if r.stay == stay and r.lane is self._aside]
+        waiting += self._parked
         for request in waiting:
             self._withdraw(request, self._aside)
         for cls in self._classes:

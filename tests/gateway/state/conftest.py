@@ -1,0 +1,6 @@
+"""The stage of the tenants' tests serves here too."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tenants"))
