@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from spillway.core.errors import BadRequest
-from spillway.core.request import GenerateRequest, as_inputs, as_messages
+from spillway.core.request import OPENAI_CHAT, GenerateRequest, NativeBody, as_inputs, as_messages
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -53,8 +53,11 @@ _UNDERSTOOD = frozenset({*_Fields.__struct_fields__, "messages"})
 _EMBEDDINGS = frozenset({"model", "input", "dimensions", "encoding_format", "stream"})
 
 
-def read_chat(body: Mapping[str, Any], *, idempotency_id: str) -> Asked:
+def read_chat(body: Mapping[str, Any], *, idempotency_id: str, native: bool = False) -> Asked:
     """Return what the body of a chat completion asks for.
+
+    Args:
+        native: keep the body as the request's `NativeBody`.
 
     Raises:
         BadRequest: it has no messages, or a field of another type; the message names it.
@@ -79,6 +82,7 @@ def read_chat(body: Mapping[str, Any], *, idempotency_id: str) -> Asked:
         response_format=fields.response_format,
         reasoning_effort=fields.reasoning_effort,
         extra=extra or None,
+        native=NativeBody(wire=OPENAI_CHAT, body=body) if native else None,
         idempotency_id=idempotency_id,
     )
     return Asked(

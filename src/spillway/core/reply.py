@@ -148,6 +148,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
         choices: all answers where the request asked for several, the one above included; else empty.
         warnings: what of the request could not be carried to this provider and was left out, a line each.
         raw: the body of a unary answer as it came; empty for a stream.
+        wire: the API in whose words `raw` is, where it answers a `NativeBody` of that API; else empty.
     """
 
     text: str = ""
@@ -167,6 +168,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     choices: tuple[Choice, ...] = ()
     warnings: tuple[str, ...] = ()
     raw: bytes = b""
+    wire: str = ""
 
     def message(self) -> dict[str, Any]:
         """Return it as an OpenAI-shaped assistant message, to be appended to the messages of the next request."""

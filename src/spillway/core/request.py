@@ -17,11 +17,17 @@ Prompt = str | Sequence[Message]
 """A user's text, or whole messages."""
 
 
+OPENAI_CHAT = "openai_chat"
+OPENAI_RESPONSES = "openai_responses"
+ANTHROPIC = "anthropic"
+"""Whose words a `NativeBody` is in."""
+
+
 class NativeBody(msgspec.Struct, frozen=True, kw_only=True):
     """A request as its caller wrote it, in the words of one provider's API.
 
     Attributes:
-        wire: whose words: `openai_chat`, `openai_responses` or `anthropic`.
+        wire: whose words: `OPENAI_CHAT`, `OPENAI_RESPONSES` or `ANTHROPIC`.
         body: the JSON object.
         headers: the caller's headers that are that provider's to read, names in lower case.
     """

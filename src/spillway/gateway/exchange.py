@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import msgspec
 
+from spillway.gateway.attendance import Attendance, CallerGone, Receive, Send
 from spillway.gateway.heads import check_form, check_size, has_body, is_last, read_headers
 from spillway.gateway.intake import check_content_type, json_object, read_body
 
-WRITE_TIMEOUT_S = 30.0
-"""How long a caller may take no byte of an answer."""
+__all__ = ["CallerGone", "Exchange", "Receive", "Scope", "Send"]
+
+PIECE = 64 * 1024
+"""Bytes that are sent at once: what a server holds back for a slow caller is counted in pieces."""
+
+COMMENT = b": keep-alive\n\n"
+"""A sign of life that every reader of server-sent events skips."""
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
@@ -20,12 +25,6 @@ EVENTS = b"text/event-stream; charset=utf-8"
 _encode = msgspec.json.Encoder().encode
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class CallerGone(Exception):
-    """The caller has left; nobody is there to be answered."""
 
 
 class Exchange:
@@ -38,16 +37,16 @@ class Exchange:
         request_id: the caller's `x-request-id`, or ours.
         status: of the answer, 0 before its head is out.
         begun: whether the head of the answer is out; after that no other answer is possible.
+        attendance: whether the caller is there; entered by who makes an answer that takes time.
     """
 
     __slots__ = (
         "_body_read",
         "_receive",
         "_scope",
-        "_send",
+        "attendance",
         "begun",
         "extra_headers",
-        "gone",
         "headers",
         "method",
         "path",
@@ -69,11 +68,10 @@ class Exchange:
         self.request_id = request_id
         self.begun = False
         self.status = 0
-        self.gone = False
+        self.attendance = Attendance(receive, send)
         self.extra_headers: dict[str, str] = {}
         self._receive = receive
         self._scope = scope
-        self._send = send
         self._body_read = False
 
     def check_head(self) -> None:
@@ -85,7 +83,7 @@ class Exchange:
         scope = self._scope
         target = len(scope.get("raw_path") or self.path) + len(self.query)
         check_size(scope["headers"], target)
-        check_form(self.method, scope.get("http_version", "1.1"), self.headers, self.repeated)
+        check_form(self.method, scope.get("http_version", ""), self.headers, self.repeated)
         if is_last(self.headers):
             self.hang_up()
 
@@ -120,35 +118,56 @@ class Exchange:
         return json_object(await self.body())
 
     async def left(self) -> None:
-        """Return when the caller has left; only after the body was read."""
+        """Return when the caller has left; only after the body was read, and not inside of `attendance`."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
+        self.attendance.gone = True
+
+    @property
+    def gone(self) -> bool:
+        """Whether the caller has left."""
+        return self.attendance.gone
 
     async def answer(self, status: int, body: bytes, headers: Mapping[str, str], kind: bytes = JSON) -> None:
         """Send a whole answer."""
         await self._begin(status, {**headers, "content-length": str(len(body))}, kind)
-        await self._put({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+        await self.end(b"" if self.method == "HEAD" else body)
 
     async def answer_json(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         """Send a whole answer of JSON."""
         await self.answer(status, _encode(value), headers or {})
 
-    async def begin_events(self, headers: Mapping[str, str]) -> None:
-        """Send the head of a stream of server-sent events."""
+    async def begin_events(self, headers: Mapping[str, str], keep_alive: bytes = COMMENT) -> None:
+        """Send the head of a stream of server-sent events.
+
+        Args:
+            keep_alive: what is sent after 15 s without an event, while the caller's attendance is watched.
+        """
         await self._begin(200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}, EVENTS)
+        self.attendance.keep_alive = keep_alive
 
     async def write(self, data: bytes) -> None:
         """Send a piece of a stream.
 
         Raises:
-            CallerGone: the caller has left, or took nothing for `WRITE_TIMEOUT_S`.
+            CallerGone: the caller has left, or took nothing for 30 s.
         """
-        await self._put({"type": "http.response.body", "body": data, "more_body": True})
+        if len(data) > PIECE:
+            last = (len(data) - 1) // PIECE * PIECE
+            for at in range(0, last, PIECE):
+                await self.attendance.put(
+                    {"type": "http.response.body", "body": data[at : at + PIECE], "more_body": True}
+                )
+            data = data[last:]
+        await self.attendance.put({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def end(self) -> None:
-        """End a stream."""
-        await self._put({"type": "http.response.body", "body": b""})
+    async def end(self, data: bytes = b"") -> None:
+        """End the answer, with `data` as its last piece."""
+        self.attendance.keep_alive = b""
+        if len(data) > PIECE:
+            await self.write(data)
+            data = b""
+        await self.attendance.put({"type": "http.response.body", "body": data})
 
     async def _begin(self, status: int, headers: Mapping[str, str], kind: bytes) -> None:
         self.begun = True
@@ -160,17 +179,7 @@ class Exchange:
         ]
         for name, value in {**self.extra_headers, **headers}.items():
             rows.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
-        await self._put({"type": "http.response.start", "status": status, "headers": rows})
-
-    async def _put(self, message: MutableMapping[str, Any]) -> None:
-        if self.gone:
-            raise CallerGone
-        try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await self._send(message)
-        except (TimeoutError, OSError):
-            self.gone = True
-            raise CallerGone from None
+        await self.attendance.put({"type": "http.response.start", "status": status, "headers": rows})
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.path} {'begun' if self.begun else 'open'}>"

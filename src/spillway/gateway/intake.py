@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from spillway.core.errors import BadRequest
+from spillway.core.places import without_places
 from spillway.gateway.heads import Unfit
 
 BODY_LIMIT = 64 * 1024 * 1024
@@ -29,38 +30,6 @@ DENSEST = 1_000_000
 
 _AT_ONCE = 256 * 1024
 """Bytes that are unpacked on the loop; more than that is a thread's work."""
-
-_NEVER_READ = frozenset(
-    {
-        "api_base",
-        "api_key",
-        "api_type",
-        "api_version",
-        "azure_ad_token",
-        "azure_endpoint",
-        "base_url",
-        "client",
-        "credentials",
-        "custom_llm_provider",
-        "default_headers",
-        "endpoint",
-        "extra_body",
-        "extra_headers",
-        "extra_query",
-        "fallbacks",
-        "headers",
-        "http_client",
-        "litellm_credential_name",
-        "litellm_params",
-        "model_list",
-        "organization",
-        "proxies",
-        "proxy",
-        "ssl_verify",
-        "user_config",
-    }
-)
-_NEVER_READ_PREFIXES = ("aws_", "vertex_")
 
 _decode = msgspec.json.Decoder().decode
 
@@ -172,9 +141,7 @@ def json_object(raw: bytes) -> dict[str, Any]:
         raise BadRequest("the body is not a JSON object", reason="json")
     if parts > DEEPEST and _nests_deeper(value, DEEPEST):
         raise BadRequest(f"the body nests deeper than {DEEPEST} levels", reason="json")
-    for name in [name for name in value if name in _NEVER_READ or name.startswith(_NEVER_READ_PREFIXES)]:
-        del value[name]
-    return value
+    return cast("dict[str, Any]", without_places(value))
 
 
 def _nests_deeper(value: dict[str, Any], limit: int) -> bool:

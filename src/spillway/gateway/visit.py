@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -13,7 +13,6 @@ from spillway.core.clock import loop_clock
 from spillway.core.errors import BadRequest, InferenceError, ModelNotFound
 from spillway.gateway.asked import read_wishes
 from spillway.gateway.callers import of_key
-from spillway.gateway.exchange import CallerGone
 from spillway.gateway.served import Served
 from spillway.remote.cost import input_bound, pico_to_usd
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from spillway.gateway.refusals import Refusal
     from spillway.remote.engine import LiveStream
     from spillway.runtime.errand import Errand
-
-T = TypeVar("T")
 
 CLIENT_LEFT = 499
 """The status of a request whose caller left before any was sent."""
@@ -152,8 +149,15 @@ class Visit:
                 self.note.cost_pico = None
 
     async def next_of(self, live: LiveStream) -> list[TokenChunk] | None:
-        """Return the next chunks of a stream, None at its end; a caller who leaves ends it."""
-        return await self._unless_gone(live.next_chunks())
+        """Return the next chunks of a stream, None at its end; a caller who leaves ends it, or lets it drain."""
+        if not live.drains:
+            return await live.next_chunks()
+        reading = asyncio.ensure_future(live.next_chunks())
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            live.drain_after(reading)
+            raise
 
     def headers(self, answer: Tokens | Embeddings) -> dict[str, str]:
         """Return what tells what happened to a whole answer."""
@@ -168,27 +172,11 @@ class Visit:
             self.model, self.request, stream=stream, tenant=self._caller.name, gate=self._gate
         )
         note.errand_id = self.request.idempotency_id
-        return await self._unless_gone(errand.run())
+        return await errand.run()
 
     def _took(self, usage: Usage | None) -> None:
         self.note.usage = usage
         self.note.cost_pico = self._gate.spent_pico
-
-    async def _unless_gone(self, work: Awaitable[T]) -> T:
-        """Return what `work` comes to, unless the caller leaves first: then it is cancelled."""
-        doing = asyncio.ensure_future(work)
-        leaving = asyncio.ensure_future(self._exchange.left())
-        try:
-            await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not doing.done():
-                raise CallerGone
-            return doing.result()
-        finally:
-            for task in (doing, leaving):
-                if not task.done():
-                    task.cancel()
-                    with suppress(asyncio.CancelledError, Exception):
-                        await task
 
 
 @asynccontextmanager
@@ -226,7 +214,8 @@ async def admitted(
     permit = caller.admit(input_bound(request), request.max_tokens if answers else 0)
     visit = Visit(gateway, caller, exchange, note, model, request)
     try:
-        yield visit
+        with exchange.attendance:
+            yield visit
     except InferenceError as error:
         of_key(error)
         raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from operator import length_hint
 from typing import Protocol
 
-from spillway.core.errors import InferenceError
+from spillway.core.errors import InferenceError, ServerError
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.reply import TokenChunk
 from spillway.providers.hiding import hide
@@ -16,6 +17,9 @@ from spillway.remote.sse import RawEvent, SseDecoder
 
 LINGER_S = 0.1
 """How long the end of the bytes is waited for after a stream's terminal marker, to reuse the connection."""
+
+MOST_HELD = 16 * 1024 * 1024
+"""Bytes of frames that are kept for a reader who does not take them, such as those before the first content."""
 
 Vectors = tuple[tuple[float, ...], ...]
 
@@ -50,7 +54,7 @@ class StreamWire(Protocol):
 class WholeAnswer:
     """The `RunHandle` of an answer that is in; `vectors` is set for embeddings."""
 
-    __slots__ = ("_chunks", "limits_seen", "raw", "request_id", "vectors", "warnings")
+    __slots__ = ("_chunks", "limits_seen", "raw", "request_id", "vectors", "warnings", "wire")
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class WholeAnswer:
         *,
         raw: bytes = b"",
         warnings: tuple[str, ...] = (),
+        wire: str = "",
     ) -> None:
         self._chunks: list[TokenChunk] | None = chunks
         self.request_id = request_id
@@ -68,6 +73,7 @@ class WholeAnswer:
         self.vectors = vectors
         self.raw = raw
         self.warnings = warnings
+        self.wire = wire
 
     def __aiter__(self) -> AsyncIterator[list[TokenChunk]]:
         return self
@@ -99,6 +105,8 @@ class StreamedAnswer:
     __slots__ = (
         "_decoder",
         "_failure",
+        "_frames",
+        "_held",
         "_kind",
         "_lease",
         "_request_id",
@@ -106,6 +114,7 @@ class StreamedAnswer:
         "_wire",
         "limits_seen",
         "warnings",
+        "wire",
     )
 
     def __init__(
@@ -117,6 +126,8 @@ class StreamedAnswer:
         request_id: str,
         limits_seen: LimitsSeen | None,
         warnings: tuple[str, ...] = (),
+        *,
+        relays: str = "",
     ) -> None:
         self._kind = kind
         self._response: HttpResponse | None = response
@@ -127,11 +138,19 @@ class StreamedAnswer:
         self._request_id = request_id
         self.limits_seen = limits_seen
         self.warnings = warnings
+        self.wire = relays
+        self._frames: list[RawEvent] = []
+        self._held = 0
 
     @property
     def request_id(self) -> str:
         """The provider's id of the request, else of the answer once that has begun."""
         return self._request_id or self._wire.answer_id
+
+    def take_frames(self) -> list[RawEvent]:
+        """Return the events that came since this was last called; none unless it relays."""
+        frames, self._frames, self._held = self._frames, [], 0
+        return frames
 
     def __aiter__(self) -> AsyncIterator[list[TokenChunk]]:
         return self
@@ -153,10 +172,16 @@ class StreamedAnswer:
             if data:
                 events = self._decoder.feed_data(data)
                 if events:
-                    self._wire.take(events, out)
+                    if self.wire:
+                        self._relay(events, out)
+                    else:
+                        self._wire.take(events, out)
                 return out
             residue = self._decoder.residue
-            self._wire.end(residue, self._decoder.feed_data(b"\n\n"), out)
+            unended = self._decoder.feed_data(b"\n\n")
+            self._wire.end(residue, unended, out)
+            if self.wire:
+                self._keep(unended, idle=False)
         except InferenceError as error:
             self.abort()
             if error.provider is None:
@@ -175,6 +200,30 @@ class StreamedAnswer:
             raise StopAsyncIteration
         return out
 
+    def _relay(self, events: list[RawEvent], out: list[TokenChunk]) -> None:
+        """Take events, and keep those that the wire took without objecting; what it left is behind the end."""
+        watched = _Watched(events)
+        objected = 1
+        try:
+            self._wire.take(watched, out)
+            objected = 0
+        finally:
+            taken = len(watched) - length_hint(watched.left) - objected
+            self._keep(events if taken == len(events) else events[:taken], idle=not out)
+
+    def _keep(self, events: Sequence[RawEvent], *, idle: bool) -> None:
+        """Keep events for `take_frames`; of those that carry nothing, one ping after the other is one."""
+        frames = self._frames
+        for event in events:
+            if idle and frames and frames[-1] == event:
+                continue
+            frames.append(event)
+            self._held += len(event[1])
+        if self._held > MOST_HELD:
+            raise ServerError(
+                f"more than {MOST_HELD} bytes came that nobody took", reason="event_too_large", retryable=False
+            )
+
     async def aclose(self) -> None:
         """Close the upstream request; its socket too, unless the answer was read to its end."""
         self.abort()
@@ -189,6 +238,20 @@ class StreamedAnswer:
     def __repr__(self) -> str:
         state = "closed" if self._response is None else "finished" if self._wire.finished else "open"
         return f"<StreamedAnswer {self._kind} {self.request_id} {state}>"
+
+
+class _Watched(list[RawEvent]):
+    """Events that tell how many of them were taken."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, events: list[RawEvent]) -> None:
+        super().__init__(events)
+        self.left: Iterator[RawEvent] = iter(events)
+
+    def __iter__(self) -> Iterator[RawEvent]:
+        self.left = super().__iter__()
+        return self.left
 
 
 async def _read_to_end(response: HttpResponse) -> None:

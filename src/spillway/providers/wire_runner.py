@@ -25,7 +25,7 @@ from spillway.core.masked import Masked
 from spillway.core.options import Deployment
 from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import TokenChunk, Usage
-from spillway.core.request import GenerateRequest
+from spillway.core.request import GenerateRequest, NativeBody
 from spillway.core.secrets import Secret
 from spillway.providers.answers import StreamedAnswer, StreamWire, Vectors, WholeAnswer
 from spillway.providers.encoding import Losses, merged_headers
@@ -53,7 +53,9 @@ class Wire(Protocol):
     It may have these, all optional: `attempt_headers(batch) -> Mapping[str, str]`, headers of one attempt beside those
     of its session, names in lower case; `most_inputs` (int), inputs to embed that it takes at once; `about(headers)`,
     the `about` of a whole answer that its headers tell, or None; `alive_url` (str), which is asked for an answer,
-    without a credential, before a rebuilt session takes the place of the old one.
+    without a credential, before a rebuilt session takes the place of the old one; `native(request)`, the `NativeBody`
+    of a request if it is in this wire's own words, so that `encode` sends that and the answer's bytes are kept, or
+    None; `native_headers(headers, native)`, the session's headers with those of such a body.
     """
 
     @property
@@ -140,6 +142,10 @@ class WireRunner:
         self._attempt_headers: Callable[[ExecuteBatch], Mapping[str, str]] | None = getattr(
             wire, "attempt_headers", None
         )
+        self._own_words: Callable[[GenerateRequest], NativeBody | None] = getattr(wire, "native", _never)
+        self._native_headers: Callable[[Mapping[str, str], NativeBody], Mapping[str, str]] | None = getattr(
+            wire, "native_headers", None
+        )
         # Loaded here, because loading takes longer than an attempt may.
         importlib.import_module("spillway.remote.http.aiohttp_client")
 
@@ -176,6 +182,9 @@ class WireRunner:
             lease = session.snapshot.acquire()
             headers: Mapping[str, str] = lease.prepared
             own = None if self._attempt_headers is None else self._attempt_headers(batch)
+            native = None if request.native is None else self._own_words(request)
+            if native is not None and native.headers and self._native_headers is not None:
+                headers = Headers(self._native_headers(headers, native))
             if request.extra_headers:
                 headers = merged_headers({**headers, **(own or {})}, request.extra_headers, wire.kind, kind=Headers)
                 own = None
@@ -191,14 +200,23 @@ class WireRunner:
             kind = received.get("content-type", "")
             if stream and "text/event-stream" in kind.lower():
                 opened = wire.open_stream()
-                answer = StreamedAnswer(wire.kind, response, lease, opened, request_id, limits, warnings)
+                answer = StreamedAnswer(
+                    wire.kind,
+                    response,
+                    lease,
+                    opened,
+                    request_id,
+                    limits,
+                    warnings,
+                    relays="" if native is None else native.wire,
+                )
                 response = lease = None  # they are the answer's now
                 return answer
             if "text/event-stream" in kind.lower():
                 raise ServerError(
                     "events came where a whole answer was asked for", reason="content_type", status=status
                 )
-            return await self._whole(request, response, kind, request_id, limits, warnings)
+            return await self._whole(request, response, kind, request_id, limits, warnings, native)
         except InferenceError as error:
             if error.provider is None:
                 error.provider = wire.kind
@@ -297,8 +315,10 @@ class WireRunner:
         request_id: str,
         limits: LimitsSeen | None,
         warnings: tuple[str, ...],
+        native: NativeBody | None,
     ) -> WholeAnswer:
         wire = self._wire
+        words = "" if native is None else native.wire
         body = await response.read()
         about = None if self._about is None else self._about(response.headers)
         told = [] if about is None else [TokenChunk(about=about)]
@@ -309,11 +329,13 @@ class WireRunner:
                 return WholeAnswer(chunks, request_id, limits, vectors, warnings=warnings)
             if request.counts:
                 counted = Usage(input_tokens=wire.decode_count(body))
-                return WholeAnswer([TokenChunk(usage=counted)], request_id, limits, raw=body, warnings=warnings)
+                return WholeAnswer(
+                    [TokenChunk(usage=counted)], request_id, limits, raw=body, warnings=warnings, wire=words
+                )
             chunks, answer_id = wire.decode(body)
             if told:
                 chunks = [*told, *chunks]
-            return WholeAnswer(chunks, request_id or answer_id, limits, raw=body, warnings=warnings)
+            return WholeAnswer(chunks, request_id or answer_id, limits, raw=body, warnings=warnings, wire=words)
         except ServerError as error:
             if error.reason in {"malformed", "schema"} and kind and "json" not in kind.lower():
                 error.reason = "content_type"
@@ -323,6 +345,11 @@ class WireRunner:
 
     def __repr__(self) -> str:
         return f"<WireRunner {self.runtime_kind} {self._session!r}>"
+
+
+def _never(request: GenerateRequest) -> NativeBody | None:
+    del request
+    return None
 
 
 def _first_of(names: tuple[str, ...], headers: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from spillway.core.errors import InferenceError
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import Deployment
 from spillway.core.reply import TokenChunk, Usage
-from spillway.core.request import GenerateRequest
+from spillway.core.request import ANTHROPIC, GenerateRequest, NativeBody
 from spillway.core.secrets import Secret
 from spillway.providers.answers import Vectors
 from spillway.providers.anthropic import errors
@@ -20,7 +20,8 @@ from spillway.providers.anthropic.limits import limits_seen
 from spillway.providers.anthropic.stream import MessageStream
 from spillway.providers.anthropic.wire import decode_message
 from spillway.providers.counting import decode_count
-from spillway.providers.encoding import Losses, encode_body, unsupported
+from spillway.providers.encoding import Losses, encode_body, merged_headers, unsupported
+from spillway.providers.native import native_fields, native_of
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
 
@@ -76,12 +77,33 @@ class AnthropicWire:
         """Return URL and body."""
         if request.inputs is not None:
             raise unsupported("inputs", RUNTIME, "the API has no embeddings")
-        body = encode_messages(request, losses, model=self._model, stream=stream, config=self._config)
+        native = self.native(request)
+        if native is not None:
+            body = {"model": self._model, "max_tokens": self._config.default_max_tokens, **native_fields(native)}
+            if stream:
+                body["stream"] = True
+        else:
+            body = encode_messages(request, losses, model=self._model, stream=stream, config=self._config)
         if request.counts:
             for name in _NOT_COUNTED & body.keys():
                 del body[name]
             return f"{self._url}/count_tokens", encode_body(body)
         return self._url, encode_body(body)
+
+    def native(self, request: GenerateRequest) -> NativeBody | None:
+        """Return the body of a request that is in the words of this API."""
+        return native_of(request, ANTHROPIC)
+
+    def native_headers(self, headers: Mapping[str, str], native: NativeBody) -> Mapping[str, str]:
+        """Return the session's headers with the caller's `anthropic-*`: its version holds, its betas are added.
+
+        Raises:
+            BadRequest: one of them is no header's value.
+        """
+        given = {name: value for name, value in native.headers.items() if name.startswith("anthropic-")}
+        version = given.pop("anthropic-version", "")
+        merged = merged_headers(headers, given, RUNTIME, kind=dict)
+        return {**merged, "anthropic-version": version} if version else merged
 
     def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
         """Return a whole message's chunks, and its id."""

@@ -10,7 +10,7 @@ from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import Deployment
 from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import TokenChunk, Usage
-from spillway.core.request import GenerateRequest
+from spillway.core.request import OPENAI_CHAT, GenerateRequest, NativeBody
 from spillway.core.secrets import Secret
 from spillway.providers import openai_chat
 from spillway.providers.answers import Vectors
@@ -18,6 +18,7 @@ from spillway.providers.encoding import Losses, encode_body, unsupported
 from spillway.providers.litellm import errors
 from spillway.providers.litellm.config import ENDPOINT, LiteLlmConfig
 from spillway.providers.litellm.errors import RUNTIME
+from spillway.providers.native import native_of
 from spillway.providers.openai_limits import limits_seen
 from spillway.providers.wire_runner import WireRunner
 from spillway.remote.session import CredentialProvider
@@ -63,10 +64,20 @@ class LiteLlmWire:
             raise unsupported("counts", self.kind, "tokens can't be counted there")
         if request.inputs is not None:
             return self._embeddings_url, openai_chat.encode_embeddings(request, model=self._model, runtime=RUNTIME)
-        body = openai_chat.encode_chat(
-            request, model=self._model, runtime=RUNTIME, stream=stream, max_tokens_field="max_tokens"
-        )
+        native = self.native(request)
+        if native is not None:
+            body = openai_chat.encode_native(
+                native, request, model=self._model, stream=stream, max_tokens_field="max_tokens"
+            )
+        else:
+            body = openai_chat.encode_chat(
+                request, model=self._model, runtime=RUNTIME, stream=stream, max_tokens_field="max_tokens"
+            )
         return self._chat_url, encode_body(body)
+
+    def native(self, request: GenerateRequest) -> NativeBody | None:
+        """Return the body of a request that is in the words of the API that is asked."""
+        return None if request.counts else native_of(request, OPENAI_CHAT)
 
     def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
         """Return a whole completion's chunks, and its id."""

@@ -10,12 +10,13 @@ from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import Deployment
 from spillway.core.ports import ExecuteBatch
 from spillway.core.reply import TokenChunk, Usage
-from spillway.core.request import GenerateRequest
+from spillway.core.request import OPENAI_CHAT, OPENAI_RESPONSES, GenerateRequest, NativeBody
 from spillway.core.secrets import Secret
 from spillway.providers import openai_chat
 from spillway.providers.answers import StreamWire, Vectors
 from spillway.providers.counting import decode_count
 from spillway.providers.encoding import Losses, encode_body, unsupported
+from spillway.providers.native import native_fields, native_of
 from spillway.providers.openai import errors, responses
 from spillway.providers.openai.config import OpenAiConfig
 from spillway.providers.openai.places import places
@@ -78,6 +79,22 @@ class OpenAiWire:
             if self._azure:
                 raise unsupported("counts", self.kind, "Azure has no endpoint that counts tokens")
             return where.input_tokens, encode_body(responses.encode_count(request, losses, model=where.model))
+        native = self.native(request)
+        if native is not None and self._responses:
+            asked = {"model": where.model, **native_fields(native)}
+            if stream:
+                asked["stream"] = True
+            return where.responses, encode_body(asked)
+        if native is not None:
+            asked = openai_chat.encode_native(
+                native,
+                request,
+                model=where.model,
+                stream=stream,
+                max_tokens_field=self._max_tokens_field,
+                strict_history=losses if where.own else None,
+            )
+            return where.chat, encode_body(asked)
         if self._responses:
             asked = responses.encode_response(request, losses, model=where.model, stream=stream)
             return where.responses, encode_body(asked)
@@ -90,6 +107,10 @@ class OpenAiWire:
             strict_history=losses if where.own else None,
         )
         return where.chat, encode_body(asked)
+
+    def native(self, request: GenerateRequest) -> NativeBody | None:
+        """Return the body of a request that is in the words of the API that is asked for answers."""
+        return None if request.counts else native_of(request, OPENAI_RESPONSES if self._responses else OPENAI_CHAT)
 
     def decode(self, body: bytes) -> tuple[list[TokenChunk], str]:
         """Return a whole answer's chunks, and its id."""

@@ -3,7 +3,7 @@
 Source: https://platform.openai.com/docs/api-reference/chat.
 """
 
-from spillway.providers.openai_chat.body import encode_chat, encode_embeddings
+from spillway.providers.openai_chat.body import encode_chat, encode_embeddings, encode_native
 from spillway.providers.openai_chat.shapes import Refuse
 from spillway.providers.openai_chat.stream import ChatStream
 from spillway.providers.openai_chat.vectors import decode_embeddings
@@ -16,4 +16,5 @@ __all__ = [
     "decode_embeddings",
     "encode_chat",
     "encode_embeddings",
+    "encode_native",
 ]

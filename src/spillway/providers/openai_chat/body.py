@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spillway.core.request import GenerateRequest, Message
+from spillway.core.request import GenerateRequest, Message, NativeBody
 from spillway.providers.encoding import Losses, encode_body, extra_fields
+from spillway.providers.native import native_fields
 
 _NOT_SENT_BACK = frozenset(
     {
@@ -75,6 +76,36 @@ def encode_chat(
     if stream:
         body["stream"] = True
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    else:
+        body.pop("stream_options", None)
+    return body
+
+
+def encode_native(
+    native: NativeBody,
+    request: GenerateRequest,
+    *,
+    model: str,
+    stream: bool,
+    max_tokens_field: str,
+    strict_history: Losses | None = None,
+) -> dict[str, Any]:
+    """Return the body of a chat completion as its caller wrote it, with what is the deployment's to say.
+
+    Args:
+        request: the same, read; its messages and `max_tokens` stand for the body's, as in `encode_chat`.
+    """
+    body = native_fields(native)
+    messages = request.messages if strict_history is None else _history(request.messages, strict_history)
+    body = {"model": model, **body, "messages": messages}
+    if request.max_tokens is not None:
+        for name in ("max_tokens", "max_completion_tokens"):
+            body.pop(name, None)
+        body[max_tokens_field] = request.max_tokens
+    if stream:
+        options = body.get("stream_options")
+        body["stream"] = True
+        body["stream_options"] = {**(options if isinstance(options, Mapping) else {}), "include_usage": True}
     else:
         body.pop("stream_options", None)
     return body

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
     from spillway.remote.engine.grant import Grant
+    from spillway.remote.sse import RawEvent
 
 _MAX_DRAINS = 16
 
@@ -88,12 +89,27 @@ class LiveStream:
         return self._call.attempts
 
     @property
+    def wire(self) -> str:
+        """The API in whose words its frames are; empty where there are none, and it must be translated."""
+        return getattr(self._handle, "wire", "")
+
+    def take_frames(self) -> list[RawEvent]:
+        """Return the events that came since this was last called, as they came; only where there is a `wire`.
+
+        Those from before the commit point are among them; an event that says the stream failed never is.
+        """
+        frames: list[RawEvent] = self._handle.take_frames()  # type: ignore[attr-defined] # a handle with a wire has it
+        return frames
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The loop it must be ended on."""
         return self._engine.loop
 
     async def next_chunks(self) -> list[TokenChunk] | None:
         """Return the chunks of the next read that carried any, or None at the end.
+
+        The list is empty for a read that has nothing but frames (`take_frames`), where there is a `wire`.
 
         Raises:
             StreamInterrupted: it broke; `partial` holds what came, `__cause__` says how.
@@ -112,6 +128,7 @@ class LiveStream:
         deadline = self._call.deadline
         clock = self._engine.clock
         built = self._built
+        relays = self.wire != ""
         watch.attend(asyncio.current_task())
         try:
             while True:
@@ -125,7 +142,7 @@ class LiveStream:
                     return None
                 if self._is_over():
                     break
-                if chunks:
+                if chunks or relays:
                     for chunk in chunks:
                         built.add(chunk)
                     return chunks
@@ -162,6 +179,19 @@ class LiveStream:
         self._fail(None)
         await self._handle.aclose()
 
+    @property
+    def drains(self) -> bool:
+        """Whether the deployment says that the rest is read for nobody when its reader leaves."""
+        return self._engine.deployment.on_disconnect == "drain"
+
+    def drain_after(self, reading: asyncio.Task[list[TokenChunk] | None]) -> None:
+        """Let go of a `next_chunks` that is under way in a task of its own: read on for nobody, or cancel it."""
+        reading.add_done_callback(_seen)
+        if not self._over and self._may_drain():
+            self._begin_draining(reading)
+        else:
+            reading.cancel()
+
     def abandon(self) -> None:
         """End it early from outside any task: what a reader who let go of it has done."""
         if not (self._over or self._draining or self._drains()):
@@ -169,21 +199,28 @@ class LiveStream:
 
     def _drains(self) -> bool:
         """Begin to read the rest for nobody, where the deployment says so and not too many do; return whether."""
-        engine = self._engine
-        if engine.deployment.on_disconnect != "drain" or engine.drains >= _MAX_DRAINS or not engine.accepting:
+        if self._call.watch.attended or not self._may_drain():
             return False
-        if self._call.watch.attended:
-            return False
-        engine.drains += 1
-        self._draining = True
-        engine.chore(self._drain()).add_done_callback(self._drained)
+        self._begin_draining(None)
         return True
 
-    async def _drain(self) -> None:
+    def _may_drain(self) -> bool:
+        engine = self._engine
+        return self.drains and engine.drains < _MAX_DRAINS and engine.accepting and not self._draining
+
+    def _begin_draining(self, reading: asyncio.Task[list[TokenChunk] | None] | None) -> None:
+        self._engine.drains += 1
+        self._draining = True
+        self._engine.chore(self._drain(reading)).add_done_callback(self._drained)
+
+    async def _drain(self, reading: asyncio.Task[list[TokenChunk] | None] | None) -> None:
         self._first = None
         with suppress(StreamInterrupted):
+            if reading is not None:
+                await reading
             while await self.next_chunks() is not None:
-                pass
+                if self.wire:
+                    self.take_frames()
 
     def _drained(self, _task: asyncio.Task[None]) -> None:
         self._engine.drains -= 1
@@ -274,3 +311,9 @@ class LiveStream:
 
     def _request_id(self) -> str:
         return getattr(self._handle, "request_id", "") or self._call.request.idempotency_id
+
+
+def _seen(reading: asyncio.Task[list[TokenChunk] | None]) -> None:
+    """Take note of how a read ended whose result nobody asks for."""
+    if not reading.cancelled():
+        reading.exception()

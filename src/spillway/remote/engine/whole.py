@@ -53,4 +53,5 @@ def conclude(
         request_id=request_id,
         warnings=getattr(handle, "warnings", ()),
         raw=getattr(handle, "raw", b""),
+        wire=getattr(handle, "wire", ""),
     )
