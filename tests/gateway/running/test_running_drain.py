@@ -18,7 +18,7 @@ async def call(app, body, sent):
     async def receive():
         if messages:
             return messages.pop()
-        await asyncio.get_running_loop().create_future()
+        return await asyncio.get_running_loop().create_future()
 
     async def send(message):
         sent.append(message)

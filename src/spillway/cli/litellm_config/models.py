@@ -189,7 +189,7 @@ def put_budget(draft: Draft, table: Table, cap_key: str, span_key: str) -> None:
 
 
 def name_all(drafts: list[Draft]) -> None:
-    """Give every deployment its name; those of one `model_name` are a group, and have weights and names of their own."""
+    """Give every deployment its name; those of one `model_name` are a group with weights."""
     by_asked: dict[str, list[Draft]] = {}
     for draft in drafts:
         by_asked.setdefault(draft.asked, []).append(draft)

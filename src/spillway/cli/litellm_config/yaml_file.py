@@ -47,8 +47,8 @@ def read_yaml(text: str, name: str) -> tuple[Any, Lines]:
     Raises:
         ConfigError: it is not YAML, has tags that make objects, or is too large or too deep; one line with its place.
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         reader = _Reader(loader)
         return (None if node is None else reader.value(node, ())), reader.lines
@@ -64,8 +64,6 @@ def read_yaml(text: str, name: str) -> tuple[Any, Lines]:
         raise ConfigError(f"{name}:{refused.line}: {refused}") from None
     except (ValueError, OverflowError):
         raise ConfigError(f"{name}:1: not YAML: a number or a date that is none") from None
-    finally:
-        loader.dispose()
 
 
 class _Refused(Exception):
