@@ -30,11 +30,15 @@ COMMANDS = {
     "sim": "Run the provider simulator.",
     "init": "Write a commented spillway.toml.",
     "check": "Validate the project file and its secrets.",
+    "import": "Write a spillway.toml from another gateway's configuration.",
     "models": "List known models: context window, output limit, prices.",
     "cost-report": "Show what a running gateway has spent.",
     "keys": "Manage gateway keys in the state file.",
 }
 """Each command is `command` in the module of its name; the line is what the overview says, so that it loads none."""
+
+_MODULES = {"import": "importing"}
+"""Modules of commands whose names no module can have."""
 
 
 class LazyGroup(click.Group):
@@ -48,7 +52,8 @@ class LazyGroup(click.Group):
         """Return the command of that name, None when there is none."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"spillway.cli.{cmd_name.replace('-', '_')}")
+        name = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        module = importlib.import_module(f"spillway.cli.{name}")
         found: click.Command = module.command
         return found
 

@@ -232,9 +232,7 @@ class EngineRoom:
         for name, engines in entries.items():
             for key, engine in enumerate(engines):
                 actor = RemoteEngineCoreActor(engine, answer=self._answerer(name), workers=RemoteWorkerActor)
-                label = (
-                    name.replace("/", "-") + (f"#{key + 1}" if key else "") + (f"~{self._turns}" if self._turns else "")
-                )
+                label = name.replace("/", "-") + (f"#{key + 1}" if key else "") + again
                 self._actors.setdefault(name, []).append(self._system.spawn(actor, label))
                 self._labels[engine] = label
 
