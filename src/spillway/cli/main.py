@@ -33,11 +33,15 @@ COMMANDS = {
     "status": "Show the deployments of a running gateway: queue, in flight, breaker, limits, spend.",
     "breaker": "Force the circuit of a running gateway's deployment open, or close it.",
     "rotate-credentials": "Have a running gateway read the secret of a deployment again.",
+    "import": "Write a spillway.toml from another gateway's configuration.",
     "models": "List known models: context window, output limit, prices.",
     "cost-report": "Show what a running gateway has spent.",
     "keys": "Manage gateway keys in the state file.",
 }
 """Each command is `command` in the module of its name; the line is what the overview says, so that it loads none."""
+
+_MODULES = {"import": "importing"}
+"""Modules of commands whose names no module can have."""
 
 
 class LazyGroup(click.Group):
@@ -51,7 +55,8 @@ class LazyGroup(click.Group):
         """Return the command of that name, None when there is none."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"spillway.cli.{cmd_name.replace('-', '_')}")
+        name = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        module = importlib.import_module(f"spillway.cli.{name}")
         found: click.Command = module.command
         return found
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import click
 
-from spillway.cli.output import say
-from spillway.core.errors import ConfigError
-from spillway.runtime.config import load, require_config
-
 EPILOG = """\b
 Examples:
   spillway serve
@@ -16,15 +12,25 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.option("-c", "--config", metavar="FILE", help="Default: ./spillway.toml, then $SPILLWAY_CONFIG.")
-@click.option("--bind", metavar="HOST:PORT", help="Default: [gateway] bind.")
+@click.option("--bind", metavar="HOST:PORT", help="Default: [gateway] bind; port 0 picks a free one.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
-def command(config: str | None, bind: str | None, workers: int) -> None:
-    """Run the gateway: any SDK in, any provider out."""
+def command(config: str | None, bind: str | None, workers: int) -> int:
+    """Run the gateway: any SDK in, any provider out.
+
+    SIGHUP reads the project file again; a wrong one changes nothing. SIGTERM and Ctrl-C let what is under way finish
+    for 30 s; a second one ends it at once.
+    """
+    from spillway.cli.output import say
+    from spillway.core.errors import ConfigError
+    from spillway.runtime.config import load, require_config
+
     project = load(require_config(config))
     try:
         from spillway.gateway.serving import serve
     except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "spillway":
+            raise
         raise ConfigError(
             f"{error.name} is missing; the extra gateway brings it: pip install 'spillway[gateway]'"
         ) from None
-    serve(project, bind=bind or project.gateway.bind, workers=workers, say=say)
+    return serve(project, bind=bind or project.gateway.bind, workers=workers, say=say)

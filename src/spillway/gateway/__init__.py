@@ -24,6 +24,7 @@ def create_app(
     admin_key: Secret | None = None,
     listeners: Sequence[Listener] = (),
     name: str = "spillway",
+    hosts: Iterable[str] | None = None,
 ) -> Gateway:
     """Return an ASGI app in front of `cluster`; it may be mounted in another.
 
@@ -33,5 +34,6 @@ def create_app(
         admin_key: opens the operator's routes; None: they are open to loopback only.
         listeners: told of every request after its end.
         name: what metrics and logs call the whole.
+        hosts: beside those of loopback, the names that a `Host` header may have; None: any.
     """
-    return Gateway(cluster, keys, admin_key=admin_key, listeners=listeners, name=name)
+    return Gateway(cluster, keys, admin_key=admin_key, listeners=listeners, name=name, hosts=hosts)

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spillway.core.clock import loop_clock, new_id
-from spillway.core.errors import InferenceError
+from spillway.core.errors import InferenceError, InvalidApiKey
 from spillway.gateway.admin import Console
 from spillway.gateway.callers import Caller, Callers
 from spillway.gateway.doors import UNSEEN, Door, door_of
-from spillway.gateway.exchange import CallerGone, Exchange, Receive, Scope, Send, TooLarge
+from spillway.gateway.exchange import CallerGone, Exchange, Receive, Scope, Send
+from spillway.gateway.heads import Hosts, Unfit, is_from_foreign_page
 from spillway.gateway.operator import Operator
 from spillway.gateway.refusals import Refusal, refusal_of
 from spillway.gateway.seeing.counting import RequestCounts
@@ -37,6 +38,7 @@ class Gateway:
         admin_key: opens the operator's doors; None: they are open to loopback only.
         listeners: told of every request after its end.
         name: what metrics and logs call the whole.
+        hosts: beside those of loopback, the names that a `Host` header may have; None: any.
 
     Attributes:
         draining: whether it is about to stop; it is not ready then, and still answers.
@@ -56,8 +58,10 @@ class Gateway:
         admin_key: Secret | None = None,
         listeners: Sequence[Listener] = (),
         name: str = "spillway",
+        hosts: Iterable[str] | None = None,
     ) -> None:
         self.cluster = cluster
+        self.hosts = Hosts(hosts)
         self.console = Console(self, UNSEEN)
         self.reloader: Callable[[], Awaitable[Any]] | None = None
         self.doors: dict[str, Door] = {}
@@ -77,6 +81,16 @@ class Gateway:
         if self._callers is None:
             self._callers = Callers(self._keys, loop_clock(), self.cluster.state)
         return self._callers
+
+    def change_keys(self, keys: Iterable[tuple[GatewayKey, Secret]], admin_key: Secret | None) -> None:
+        """Have these keys from now on; who keeps the name keeps windows and spend, what is under way goes on.
+
+        Raises:
+            ConfigError: two keys are the same; nothing has changed.
+        """
+        self._keys = tuple(keys)
+        self.callers.replace(self._keys)
+        self.operator = Operator(admin_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -113,9 +127,9 @@ class Gateway:
             await self._route(exchange, note)
         except CallerGone:
             note.left()
-        except TooLarge:
-            refusal = Refusal(status=413, code="bad_request", message="the body is too large")
-            await self._refuse(exchange, note, refusal)
+        except Unfit as unfit:
+            exchange.hang_up()
+            await self._refuse(exchange, note, Refusal(status=unfit.status, code="bad_request", message=unfit.message))
         except InferenceError as error:
             note.failed(error)
             await self._refuse(exchange, note, refusal_of(error))
@@ -131,6 +145,8 @@ class Gateway:
             self._tell(note)
 
     async def _route(self, exchange: Exchange, note: Note) -> None:
+        exchange.check_head()
+        self.hosts.check(exchange.headers)
         path = exchange.path
         door = door_of(path) or self.doors.get(path)
         if door is not None:
@@ -151,6 +167,8 @@ class Gateway:
 
     def _identify(self, exchange: Exchange, note: Note) -> Caller:
         caller = self.callers.identify(exchange.headers, exchange.repeated)
+        if self.callers.open and is_from_foreign_page(exchange.headers):
+            raise InvalidApiKey("no key is asked for here, so web pages of other origins are not let in")
         note.caller = caller.name
         return caller
 
@@ -165,6 +183,8 @@ class Gateway:
 
     async def _refuse(self, exchange: Exchange, note: Note, refusal: Refusal) -> None:
         note.refused(refusal)
+        if exchange.unread:
+            exchange.hang_up()
         if exchange.begun or exchange.gone:
             return
         body = refusal.anthropic(exchange.request_id) if exchange.path.startswith(_ANTHROPIC) else refusal.openai()

@@ -76,6 +76,11 @@ class Callers:
         self._past = None
 
     @property
+    def open(self) -> bool:
+        """Whether no key is asked for."""
+        return self._nobody is not None
+
+    @property
     def every(self) -> list[Caller]:
         """All callers with a key that is known now."""
         return list({known.caller.name: known.caller for known in self._by_digest.values()}.values())

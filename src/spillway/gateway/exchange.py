@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import zlib
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import msgspec
 
 from spillway.core.clock import loop_clock
-from spillway.core.errors import BadRequest
 from spillway.gateway.attendance import Attendance, CallerGone, Receive, Send
+from spillway.gateway.heads import check_form, check_size, has_body, is_last, read_headers
+from spillway.gateway.intake import check_content_type, json_object, read_body
 
-BODY_LIMIT = 64 * 1024 * 1024
-"""Bytes of a body, after decompression."""
-
-BODY_TIMEOUT_S = 30.0
-"""How long a caller may take between two pieces of a body."""
-
-__all__ = ["CallerGone", "Exchange", "Receive", "Scope", "Send", "TooLarge"]
+__all__ = ["CallerGone", "Exchange", "Receive", "Scope", "Send"]
 
 PIECE = 64 * 1024
 """Bytes that are sent at once: what a server holds back for a slow caller is counted in pieces."""
@@ -31,13 +24,8 @@ JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 Scope = MutableMapping[str, Any]
-
-
-class TooLarge(Exception):
-    """A body is longer than `BODY_LIMIT`."""
 
 
 class Exchange:
@@ -58,6 +46,7 @@ class Exchange:
         "_body_s",
         "_clock",
         "_receive",
+        "_scope",
         "attendance",
         "begun",
         "extra_headers",
@@ -77,14 +66,7 @@ class Exchange:
         self.query: bytes = scope.get("query_string", b"")
         client = scope.get("client")
         self.peer: str = client[0] if client else ""
-        headers: dict[str, str] = {}
-        self.repeated: set[str] = set()
-        for raw_name, raw_value in scope["headers"]:
-            name = raw_name.decode("latin-1").lower()
-            if name in headers:
-                self.repeated.add(name)
-            else:
-                headers[name] = raw_value.decode("latin-1")
+        headers, self.repeated = read_headers(scope["headers"])
         self.headers: Mapping[str, str] = headers
         self.request_id = request_id
         self.begun = False
@@ -94,6 +76,7 @@ class Exchange:
         self._body_s = 0.0
         self._clock = loop_clock()
         self._receive = receive
+        self._scope = scope
         self._body_read = False
 
     @property
@@ -101,55 +84,52 @@ class Exchange:
         """Seconds spent waiting for the caller: for its body, and for it to take the answer."""
         return self._body_s + self.attendance.waited_s
 
+    def check_head(self) -> None:
+        """Return if the head leaves no doubt where the request ends and whom it is for.
+
+        Raises:
+            Unfit: it does.
+        """
+        scope = self._scope
+        target = len(scope.get("raw_path") or self.path) + len(self.query)
+        check_size(scope["headers"], target)
+        check_form(self.method, scope.get("http_version", ""), self.headers, self.repeated)
+        if is_last(self.headers):
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Let the connection end with the answer."""
+        self.extra_headers["connection"] = "close"
+
+    @property
+    def unread(self) -> bool:
+        """Whether a body follows the head that was not read to its end."""
+        return not self._body_read and has_body(self.headers)
+
     async def body(self) -> bytes:
         """Return the whole body, decompressed.
 
         Raises:
-            TooLarge: it is longer than `BODY_LIMIT`.
-            BadRequest: it came too slowly, or in a coding that is not taken.
-            CallerGone: the caller left before its end.
+            Unfit: it is too long, came too slowly, not to its end, or in a coding that is not taken.
+            BadRequest: it is not what its coding says.
         """
-        pieces: list[bytes] = []
-        size = 0
         began = self._clock()
         try:
-            while True:
-                async with asyncio.timeout(BODY_TIMEOUT_S):
-                    message = await self._receive()
-                if message["type"] == "http.disconnect":
-                    self.attendance.gone = True
-                    raise CallerGone
-                piece = message.get("body", b"")
-                size += len(piece)
-                if size > BODY_LIMIT:
-                    raise TooLarge
-                if piece:
-                    pieces.append(piece)
-                if not message.get("more_body", False):
-                    break
-        except TimeoutError:
-            raise BadRequest("the body came too slowly", reason="slow_body") from None
+            body = await read_body(self._receive, self.headers)
         finally:
             self._body_s += self._clock() - began
         self._body_read = True
-        return _plain(b"".join(pieces), self.headers.get("content-encoding"))
+        return body
 
     async def json_object(self) -> dict[str, Any]:
-        """Return the body as a JSON object.
+        """Return the body as a JSON object, without the fields that name an endpoint or a key.
 
         Raises:
+            Unfit: its type is another, or as in `body`.
             BadRequest: it is none.
         """
-        raw = await self.body()
-        try:
-            value = _decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise BadRequest("the body is not JSON", reason="json") from None
-        except RecursionError:
-            raise BadRequest("the body nests too deeply", reason="json") from None
-        if not isinstance(value, dict):
-            raise BadRequest("the body is not a JSON object", reason="json")
-        return value
+        check_content_type(self.headers)
+        return json_object(await self.body())
 
     async def left(self) -> None:
         """Return when the caller has left; only after the body was read, and not inside of `attendance`."""
@@ -206,28 +186,14 @@ class Exchange:
     async def _begin(self, status: int, headers: Mapping[str, str], kind: bytes) -> None:
         self.begun = True
         self.status = status
-        rows = [(b"content-type", kind), (b"x-request-id", self.request_id.encode("latin-1", "replace"))]
+        rows = [
+            (b"content-type", kind),
+            (b"x-content-type-options", b"nosniff"),
+            (b"x-request-id", self.request_id.encode("latin-1", "replace")),
+        ]
         for name, value in {**self.extra_headers, **headers}.items():
             rows.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
         await self.attendance.put({"type": "http.response.start", "status": status, "headers": rows})
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.path} {'begun' if self.begun else 'open'}>"
-
-
-def _plain(body: bytes, coding: str | None) -> bytes:
-    """Return `body` decompressed, never more than `BODY_LIMIT` of it in memory."""
-    if coding is None or coding.strip().lower() in {"", "identity"}:
-        return body
-    if coding.strip().lower() not in {"gzip", "x-gzip"}:
-        raise BadRequest("content-encoding must be gzip or identity", reason="coding")
-    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    try:
-        plain = inflate.decompress(body, BODY_LIMIT + 1)
-    except zlib.error:
-        raise BadRequest("the body is not gzip", reason="coding") from None
-    if len(plain) > BODY_LIMIT:
-        raise TooLarge
-    if not inflate.eof:
-        raise BadRequest("the gzip body is cut off", reason="coding")
-    return plain

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from spillway.core.errors import InvalidApiKey
 from spillway.gateway.callers import LONGEST_KEY
+from spillway.gateway.heads import is_trusted_by_place
 
 if TYPE_CHECKING:
     from spillway.core.secrets import Secret
@@ -32,7 +33,7 @@ class Operator:
             InvalidApiKey: it is not.
         """
         if self._digest is None:
-            if not _is_loopback(exchange.peer):
+            if not (_is_loopback(exchange.peer) and is_trusted_by_place(exchange.headers)):
                 raise InvalidApiKey("no admin key is set, so this is open to the gateway's own machine only")
             return
         if "authorization" in exchange.repeated:

@@ -1,106 +1,212 @@
-"""The gateway as a process of its own: granian on one event loop, ended by SIGTERM or Ctrl-C."""
+"""The gateway as a process of its own: granian on one event loop, from the first check to the last request's end.
+
+start   file, bind and secrets are right or one line says what is not; the port is claimed; the providers are reached
+        for, which asks them nothing; engines are built
+serve   SIGHUP, and the operator's door, read the project file again
+stop    SIGTERM or Ctrl-C: not ready, no new connection; what runs finishes, for 30 s; a second signal ends it at once
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
+from spillway.core.clock import sleep
 from spillway.core.errors import ConfigError
 from spillway.gateway.app import Gateway
+from spillway.gateway.binding import Bind, claim, read_bind
+from spillway.gateway.credentials import Credentials, read_credentials
+from spillway.gateway.reaching import unreachable
+from spillway.gateway.reloading import Reloader, check_open, hosts_of
 from spillway.gateway.seeing.eyes import Eyes, looking_on
 from spillway.gateway.seeing.lines import lifecycle, log_circuits
-from spillway.providers.secret_plugins import credential_source
+from spillway.gateway.stopping import DRAIN_S, Stop, drain
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.config import environment
-from spillway.stores.sqlite import KeyFile
+from spillway.runtime.loops import new_event_loop
 
 if TYPE_CHECKING:
     from spillway.runtime.project import ProjectFile
 
 HEADER_TIMEOUT_MS = 10_000
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_LAST_BYTES_S = 2.0
+_LISTEN_LOOK_S = 0.01
+
+Say = Callable[[str, str], None]
 
 
-def serve(project: ProjectFile, *, bind: str, workers: int, say: Callable[[str, str], None]) -> None:
-    """Run the gateway of a project file until SIGTERM.
+def serve(project: ProjectFile, *, bind: str, workers: int, say: Say) -> int:
+    """Run the gateway of a project file until SIGTERM or Ctrl-C, and return the exit code.
+
+    Args:
+        bind: `HOST:PORT`; port 0 picks a free one.
+        say: prints a line of a kind.
 
     Raises:
         ConfigError: it can't be run so.
     """
-    host, _, port = bind.rpartition(":")
     if workers > 1 and project.cluster.store == "memory":
         raise ConfigError('--workers above 1 needs [cluster] store = "redis://…": limits and budgets would multiply')
-    if not project.gateway.keys and host not in LOOPBACK and not _stored_keys(project):
-        raise ConfigError(f"{bind} is open to others and [[gateway.keys]] names no key; add one, or bind to 127.0.0.1")
-    with looking_on(environment(), sys.stderr) as eyes:
-        runner = _Running(project, host, int(port), say, eyes)
-        try:
-            import uvloop  # noqa: PLC0415 - an extra
-        except ModuleNotFoundError:
-            asyncio.run(runner.run())
-        else:
-            uvloop.run(runner.run())
-
-
-def _stored_keys(project: ProjectFile) -> bool:
-    """Return whether the state file names a key."""
-    state = Path(project.cluster.state)
-    if not project.cluster.state or not state.exists():
-        return False
-    with KeyFile(state) as file:
-        return bool(file.all())
+    place = read_bind(bind)
+    check_open(project, place)
+    bound = claim(place)
+    with looking_on(environment(), sys.stderr) as eyes, asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_Running(project, bound, say, eyes).run())
 
 
 class _Running:
-    def __init__(self, project: ProjectFile, host: str, port: int, say: Callable[[str, str], None], eyes: Eyes) -> None:
+    def __init__(self, project: ProjectFile, bind: Bind, say: Say, eyes: Eyes) -> None:
         self._project = project
-        self._host = host
-        self._port = port
-        self._say = say
         self._eyes = eyes
+        self._unfollow: Callable[[], None] = lambda: None
+        self._bind = bind
+        self._say = say
+        self._stop = Stop()
+        self._reload_asked = asyncio.Event()
 
-    async def run(self) -> None:
-        project = self._project
-        environ = environment()
-        keys = [(key, await credential_source(key.key, environ).token()) for key in project.gateway.keys]
-        cluster = Cluster(
-            project.deployments, observers=self._eyes.observers, drain_s=30.0, state=project.cluster.state or None
-        )
-        admin = project.gateway.admin_key
-        admin_key = None if admin is None else await credential_source(admin, environ).token()
-        gateway = Gateway(cluster, keys, admin_key=admin_key, listeners=self._eyes.listeners, name=project.cluster.name)
-        stop = asyncio.Event()
+    async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        async with cluster:
-            log_circuits(cluster)
-            _ = gateway.callers  # what is wrong with the keys is said before anybody is served
-            server = Server(
-                gateway,
-                self._host,
-                self._port,
-                interface=Interfaces.ASGINL,
-                http=HTTPModes.http1,
-                websockets=False,
-                backlog=1024,
-                http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
-                log_enabled=False,
-            )
-            serving = asyncio.create_task(server.serve())
-            self._say("serving", f"http://{self._host}:{self._port}")
-            lifecycle("serving", cluster=project.cluster.name, bind=f"{self._host}:{self._port}")
-            await stop.wait()
-            lifecycle("draining", in_flight=gateway.in_flight)
-            gateway.draining = True
-            server.stop()  # type: ignore[no-untyped-call] # granian says nothing of its types
+        self._stop.listen(loop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
+        credentials = await self._unless_stopped(read_credentials(self._project, environment()))
+        if credentials is not None:
+            gateway = self._gateway(credentials)
+            try:
+                await self._serve(gateway, credentials)
+            finally:
+                await gateway.cluster.aclose()
+        return self._stop.exit_code
+
+    def _gateway(self, credentials: Credentials) -> Gateway:
+        project = self._project
+        cluster = Cluster(project.deployments, observers=self._eyes.observers, state=project.cluster.state or None)
+        return Gateway(
+            cluster,
+            credentials.keys,
+            admin_key=credentials.admin_key,
+            listeners=self._eyes.listeners,
+            name=project.cluster.name,
+            hosts=hosts_of(project, self._bind),
+        )
+
+    async def _serve(self, gateway: Gateway, credentials: Credentials) -> None:
+        doubts = await self._unless_stopped(unreachable(self._project.deployments))
+        for doubt in doubts or ():
+            self._say("warning", doubt)
+        if doubts is None or await self._unless_stopped(_started(gateway)) is None:
+            return
+        self._follow_circuits(gateway)
+        gateway.reloader = Reloader(
+            gateway,
+            self._project,
+            credentials,
+            bind=self._bind,
+            environ=environment(),
+            then=lambda: self._follow_circuits(gateway),
+        )
+        server = self._server(gateway)
+        serving = asyncio.ensure_future(server.serve())
+        if await self._unless_stopped(self._listens()) is not None:
+            self._greet(gateway)
+        reloading = asyncio.ensure_future(self._reload_when_asked(gateway.reloader))
+        stopping = asyncio.ensure_future(self._stop.asked.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        reloading.cancel()
+        await asyncio.wait({reloading})
+        if serving.done():
             await serving
-        lifecycle("stopped")
+            raise ConfigError(f"the server on {self._bind} has ended")
+        await self._end(gateway, server, serving)
+
+    def _follow_circuits(self, gateway: Gateway) -> None:
+        """Log the changes of all circuits there are now, each once."""
+        self._unfollow()
+        self._unfollow = log_circuits(gateway.cluster)
+
+    async def _listens(self) -> bool:
+        """Return once connections are taken."""
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(self._bind.address, self._bind.port)
+            except OSError:
+                await sleep(_LISTEN_LOOK_S)
+            else:
+                writer.close()
+                return True
+
+    async def _end(self, gateway: Gateway, server: Server, serving: asyncio.Future[None]) -> None:
+        gateway.draining = True
+        server.stop()  # type: ignore[no-untyped-call] # granian says nothing of its types
+        count = gateway.in_flight
+        lifecycle("draining", in_flight=count)
+        within = f"; {count} under way, at most {DRAIN_S:g} s" if count else ""
+        self._say("stopping", f"no new connections{within}; a second signal ends it at once")
+        ended = await drain(gateway, self._stop)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_BYTES_S):
+                await serving
+        lifecycle("stopped", ended=ended)
+        self._say("stopped", f"{ended} had to be ended" if ended else "all have finished")
+
+    async def _reload_when_asked(self, reloader: Reloader) -> None:
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked.clear()
+            try:
+                told = await reloader()
+            except ConfigError as error:
+                self._say("error", f"{error}; the old configuration stays")
+            else:
+                lifecycle("reloaded", told=str(told))
+                self._say("reloaded", str(told))
+
+    def _server(self, gateway: Gateway) -> Server:
+        return Server(
+            gateway,
+            self._bind.address,
+            self._bind.port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=1024,
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
+            log_enabled=False,
+        )
+
+    def _greet(self, gateway: Gateway) -> None:
+        url, project = self._bind.url, self._project
+        keys = len(gateway.callers.every)
+        callers = f"{keys} gateway key{'s' * (keys != 1)}" if keys else "no gateway key: open to this machine"
+        operators = "with the admin key" if project.gateway.admin_key is not None else "from this machine only"
+        lifecycle("serving", cluster=project.cluster.name, bind=str(self._bind))
+        self._say("serving", f"{url}/v1 (on {self._bind}), {len(project.deployments)} deployments; {callers}")
+        self._say("dashboard", f"{url}/dashboard, {operators}")
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Return what `work` comes to, None if a signal ends it before."""
+        doing = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stop.asked.wait())
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not doing.done():
+            doing.cancel()
+            with suppress(asyncio.CancelledError):
+                await doing
+            return None
+        return doing.result()
+
+
+async def _started(gateway: Gateway) -> bool:
+    """Build the engines; what is wrong with the keys is said too."""
+    _ = gateway.callers
+    await gateway.cluster.start()
+    return True

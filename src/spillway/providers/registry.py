@@ -118,6 +118,24 @@ def key_variables(runtime: str, config: RuntimeConfig | None = None) -> tuple[st
     return _KEYS.get(variant, ())
 
 
+def endpoint_of(deployment: Deployment) -> str | None:
+    """Return where a deployment's requests go, without a path of theirs; None where only a third party knows.
+
+    Raises:
+        ConfigError: there is no such runtime, or its options do not fit.
+    """
+    runtime = runtime_of(deployment)
+    config = _config(deployment, runtime)
+    variant = getattr(config, "variant", None)
+    if config.endpoint is not None or runtime not in _CONFIGS:
+        return config.endpoint
+    if variant == "azure":
+        return f"https://{getattr(config, 'resource', '')}.openai.azure.com"
+    if variant == "vertex":
+        return str(getattr(config, "vertex_host", ""))
+    return str(importlib.import_module(f"spillway.providers.{runtime}.config").ENDPOINT)
+
+
 def make_runner(deployment: Deployment, *, environ: Mapping[str, str], key: int = 0) -> ModelRunner:
     """Return the runner of a deployment; it connects to nothing yet.
 

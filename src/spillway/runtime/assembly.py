@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,12 +27,35 @@ if TYPE_CHECKING:
     from spillway.core.spend_journal import SpendJournal
     from spillway.stores.sqlite import SqliteState
 
+_AZURE = "azure"
 _AZURE_BURST_S = 1.0
 _CACHE_READS_ARE_FREE = "anthropic"
 
 
+_PolicyKey = tuple[bool, str, int]
+"""Whether it is a limit group's, its name or the deployment's, the entry of the key pool."""
+
+_Policies = tuple[RateLimiterActor | StrictRateLimiterActor, CircuitBreakerHandle]
+
+
+class _Kept:
+    """What of a deployment outlives its engines: what it has spent, learned and counted."""
+
+    __slots__ = ("journal", "ledger", "metrics", "output_p95", "quota")
+
+    def __init__(self) -> None:
+        self.ledger: CostLedger | None = None
+        self.journal: SpendJournal | None = None
+        self.quota = RetryQuota()
+        self.output_p95 = OutputP95()
+        self.metrics = EngineMetrics()
+
+
 class Assembly:
-    """Builds the engines of one Cluster on one loop.
+    """Builds the engines of one Cluster on one loop, anew when deployments change.
+
+    A limiter and a breaker belong to a name, or to a limit group, and an entry of a key pool; a budget, a retry quota
+    and counters belong to a name. Engines that are built for the same name later have the same ones.
 
     Args:
         deployments: their options; names are unique.
@@ -48,13 +73,13 @@ class Assembly:
         environ: Mapping[str, str],
     ) -> None:
         self._state: SqliteState | None = None
-        self._deployments = tuple(deployments)
+        self.deployments = tuple(deployments)
         self._factories = dict(runners)
         self._environ = MaskedVariables(environ)
         self._store = MemoryStore()
-        self._shared: dict[tuple[str, int], tuple[RateLimiterHandle, CircuitBreakerHandle]] = {}
-        self.limiters: dict[str, RateLimiterActor | StrictRateLimiterActor] = {}
-        _check_together(self._deployments, runners)
+        self._kept: dict[str, _Kept] = {}
+        self._policies: dict[_PolicyKey, _Policies] = {}
+        _check_together(self.deployments, runners)
 
     def build(self, loop: asyncio.AbstractEventLoop, state: SqliteState | None = None) -> list[Engine]:
         """Return one engine for each deployment, and for each entry of its key pool if it has one.
@@ -69,53 +94,128 @@ class Assembly:
             ConfigError: a runtime is unknown, a secret is missing.
         """
         self._state = state
-        return [engine for deployment in self._deployments for engine in self._engines(deployment, loop)]
+        return [engine for deployment in self.deployments for engine in self.engines_of(deployment, loop)]
 
-    def _engines(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> list[Engine]:
-        keys = 1 if deployment.name in self._factories else _keys_of(deployment)
-        ledger = None if deployment.budget is None else CostLedger(deployment.budget, clock=clock_of(loop))
-        journal = self._remember(deployment, ledger)
-        quota, output_p95, metrics = RetryQuota(), OutputP95(), EngineMetrics()
-        serving = deployment.serving
-        share = msgspec.structs.replace(
-            serving,
-            max_concurrent=-(-serving.max_concurrent // keys),
-            queue_capacity=-(-serving.queue_capacity // keys),
-        )
-        options = deployment if keys == 1 else msgspec.structs.replace(deployment, serving=share)
+    def engines_of(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> list[Engine]:
+        """Return new engines of one deployment, behind the policies that its name has had before.
+
+        Raises:
+            ConfigError: a runtime is unknown, a secret is missing.
+        """
+        keys = self._keys(deployment)
+        options = self.shares(deployment)
+        pool = [[self._runner(deployment, key) for _ in range(deployment.replicas)] for key in range(keys)]
+        kept = self._keep(deployment, loop)
         engines = []
-        for key in range(keys):
-            runners = [self._runner(deployment, key) for _ in range(deployment.replicas)]
+        for key, runners in enumerate(pool):
             limiter, breaker = self._limiter_and_breaker(deployment, key, runners[0], loop)
             gates = Gates(
                 deployment.name,
                 limiter=limiter,
                 breaker=breaker,
-                ledger=ledger,
-                quota=quota,
+                ledger=None if deployment.budget is None else kept.ledger,
+                quota=kept.quota,
                 prices=None,
-                output_p95=output_p95,
+                output_p95=kept.output_p95,
                 output_limit=0,
                 limits=deployment.rate_limits,
                 cached_input_is_free=runners[0].runtime_kind == _CACHE_READS_ARE_FREE,
             )
-            gates.journal = journal
+            gates.journal = kept.journal
             engine = Engine(options, runners, gates, loop)
-            engine.metrics = metrics
+            engine.metrics = kept.metrics
             engines.append(engine)
         return engines
 
-    def _remember(self, deployment: Deployment, ledger: CostLedger | None) -> SpendJournal | None:
-        """Charge a budget with what was spent before, and return where the deployment's spend is written down."""
-        state = self._state
-        if state is None:
-            return None
-        cap = None
-        if ledger is not None:
-            for age_s, pico in state.spent("deployment", deployment.name).get(deployment.name, ()):
-                ledger.charge(pico, age_s=age_s)
-            cap = min((window.cap_pico for window in ledger.snapshot().windows), default=None)
-        return state.journal(deployment.name, deployment.provider_model, cap)
+    def shares(self, deployment: Deployment) -> Deployment:
+        """Return the options of each engine of a deployment: the keys of a pool divide its workers and its queue."""
+        keys, serving = self._keys(deployment), deployment.serving
+        if keys == 1:
+            return deployment
+        share = msgspec.structs.replace(
+            serving,
+            max_concurrent=-(-serving.max_concurrent // keys),
+            queue_capacity=-(-serving.queue_capacity // keys),
+        )
+        return msgspec.structs.replace(deployment, serving=share)
+
+    # Changing.
+
+    @contextmanager
+    def trial(self, deployments: Iterable[Deployment]) -> Iterator[None]:
+        """Forget what is made within, and keep the deployments of before, if it ends in an error.
+
+        Raises:
+            ConfigError: the deployments don't fit together.
+        """
+        after = tuple(deployments)
+        _check_together(after, ())
+        before = dict(self._kept), dict(self._policies)
+        try:
+            yield
+        except BaseException:
+            self._kept, self._policies = before
+            raise
+        self.deployments = after
+
+    def turn(
+        self, before: Deployment | None, after: Deployment, engines: Iterable[Engine], leaving: Iterable[Engine] = ()
+    ) -> None:
+        """Have the policies of a deployment follow its new options; what they have counted stays.
+
+        Args:
+            before: its options until now; None: its name was not in use.
+            engines: those that have the new options.
+            leaving: those that end what they have begun under the old ones.
+        """
+        engines = tuple(engines)
+        everyone = (*engines, *leaving)
+        limits = after.rate_limits or RateLimits()
+        for key in range(self._keys(after)):
+            actor, breaker = self._policies[_policy_key(after, key)]
+            if after.circuit_breaker != breaker.config:
+                breaker.configure(after.circuit_breaker)
+            if before is not None and before.rate_limits == after.rate_limits:
+                continue
+            limiter = actor.handle()
+            for engine in everyone:
+                if engine.gates.limiter is limiter:
+                    engine.gates.have_limits(limits, configured=limits)
+            limiter.set_limits(_as_judged(limits, engines[0].kind))
+        kept = self._kept[after.name]
+        if kept.ledger is not None and (before is None or before.budget != after.budget):
+            kept.ledger.set_budget(after.budget, self._past(after.name))
+        if before is None or (before.budget, before.provider_model) != (after.budget, after.provider_model):
+            self._journal(after, kept)
+            for engine in engines:
+                engine.gates.journal = kept.journal
+
+    def _keep(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> _Kept:
+        """Return what a deployment of this name has had before, or begin it: a budget with what was spent before."""
+        known = self._kept.get(deployment.name)
+        kept = _Kept() if known is None else known
+        if deployment.budget is not None and kept.ledger is None:
+            # A copy: what it replaces is there again if nothing comes of it.
+            kept = copy(kept)
+            kept.ledger = CostLedger(deployment.budget, clock=clock_of(loop))
+            for age_s, pico in self._past(deployment.name):
+                kept.ledger.charge(pico, age_s=age_s)
+        if kept is not known:
+            self._journal(deployment, kept)
+            self._kept[deployment.name] = kept
+        return kept
+
+    def _past(self, name: str) -> Sequence[tuple[float, int]]:
+        return () if self._state is None else self._state.spent("deployment", name).get(name, ())
+
+    def _journal(self, deployment: Deployment, kept: _Kept) -> None:
+        if self._state is not None:
+            windows = () if kept.ledger is None else kept.ledger.snapshot().windows
+            cap = min((window.cap_pico for window in windows), default=None)
+            kept.journal = self._state.journal(deployment.name, deployment.provider_model, cap)
+
+    def _keys(self, deployment: Deployment) -> int:
+        return 1 if deployment.name in self._factories else _keys_of(deployment)
 
     def _runner(self, deployment: Deployment, key: int) -> ModelRunner:
         factory = self._factories.get(deployment.name)
@@ -128,32 +228,45 @@ class Assembly:
     def _limiter_and_breaker(
         self, deployment: Deployment, key: int, runner: ModelRunner, loop: asyncio.AbstractEventLoop
     ) -> tuple[RateLimiterHandle, CircuitBreakerHandle]:
-        group = deployment.limit_group
-        if group and (group, key) in self._shared:
-            return self._shared[group, key]
-        name = group or deployment.name
-        if key:
-            name = f"{name}#{key + 1}"
-        actor = self._limiter_actor(name, deployment.rate_limits, runner, loop)
-        self.limiters[name] = actor
-        limiter = actor.handle()
-        breaker = CircuitBreakerHandle(name, deployment.circuit_breaker, clock=clock_of(loop))
-        if group:
-            self._shared[group, key] = limiter, breaker
-        return limiter, breaker
+        policies = self._policies.get(_policy_key(deployment, key))
+        if policies is None:
+            name = _policy_name(deployment, key)
+            limiter = self._limiter_actor(name, deployment.rate_limits, runner, loop)
+            breaker = CircuitBreakerHandle(name, deployment.circuit_breaker, clock=clock_of(loop))
+            policies = self._policies[_policy_key(deployment, key)] = limiter, breaker
+        return policies[0].handle(), policies[1]
+
+    @property
+    def limiters(self) -> Mapping[str, RateLimiterActor | StrictRateLimiterActor]:
+        """The limiters' actors by deployment or limit group."""
+        used = {_policy_key(d, key): _policy_name(d, key) for d in self.deployments for key in range(self._keys(d))}
+        return {name: self._policies[key][0] for key, name in used.items() if key in self._policies}
 
     def _limiter_actor(
         self, key: str, limits: RateLimits | None, runner: ModelRunner, loop: asyncio.AbstractEventLoop
     ) -> RateLimiterActor | StrictRateLimiterActor:
-        if limits is None:
-            limits = RateLimits()
-        azure = runner.runtime_kind == "azure"
-        options: dict[str, Any] = {"clock": clock_of(loop), "gives_back": not azure}
-        if azure and limits.burst_s == RateLimits().burst_s:
-            limits = msgspec.structs.replace(limits, burst_s=_AZURE_BURST_S)
+        limits = _as_judged(limits or RateLimits(), runner.runtime_kind)
+        options: dict[str, Any] = {"clock": clock_of(loop), "gives_back": runner.runtime_kind != _AZURE}
         if limits.strict:
-            return StrictRateLimiterActor(key, limits, store=self._store, **options)
+            return StrictRateLimiterActor("here", limits, store=self._store, key=key, **options)
         return RateLimiterActor(key, limits, **options)
+
+
+def _policy_key(deployment: Deployment, key: int) -> _PolicyKey:
+    return bool(deployment.limit_group), deployment.limit_group or deployment.name, key
+
+
+def _policy_name(deployment: Deployment, key: int) -> str:
+    """Return the name of the limiter and the breaker of an entry of a deployment's key pool."""
+    name = deployment.limit_group or deployment.name
+    return f"{name}#{key + 1}" if key else name
+
+
+def _as_judged(limits: RateLimits, kind: str) -> RateLimits:
+    """Return limits in the spans that a provider judges them by."""
+    if kind == _AZURE and limits.burst_s == RateLimits().burst_s:
+        return msgspec.structs.replace(limits, burst_s=_AZURE_BURST_S)
+    return limits
 
 
 def _keys_of(deployment: Deployment) -> int:

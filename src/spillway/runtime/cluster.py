@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spillway.core.ports import RunnerFactory
     from spillway.core.reply import Tokens
     from spillway.remote.engine import Engine
+    from spillway.runtime.turnover import Reconfigured
     from spillway.stores.sqlite import SqliteState
 
 Item = TypeVar("Item")
@@ -165,6 +166,24 @@ class Cluster(Asking):
         return self._room.open_state()
 
     # Life.
+
+    async def reconfigure(self, deployments: Iterable[Deployment]) -> Reconfigured:
+        """Have these deployments from now on, instead of those that it has.
+
+        Who keeps the name keeps limit windows, spend, breaker, retry quota and counters, under the new options. What is
+        under way goes on with what it began with: deployments that go, or whose connections or slots change, serve
+        what they have to its end. A budget that is new begins with what the state file knows, without one with nothing.
+
+        Raises:
+            ConfigError: as at construction and at the start; nothing has changed then.
+            Backpressure: it is closed.
+        """
+        after = tuple(deployments)
+        if not after:
+            raise ConfigError("a Cluster needs at least one deployment")
+        told = await self._room.reconfigure(after)
+        self._deployments = after
+        return told
 
     async def start(self) -> None:
         """Build the engines and look prices up; done by the first use otherwise.

@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spillway.core.actor import ActorRef, ActorSystem
+from spillway.core.clock import sleep
 from spillway.core.errors import Backpressure
 from spillway.remote.engine import Call, EngineMsg, Observer, RemoteEngineCoreActor
 from spillway.remote.worker import RemoteWorkerActor, answer
 from spillway.runtime.assembly import Assembly
-from spillway.runtime.pricing import price_engines
-from spillway.runtime.routing import Router, RouteTarget
+from spillway.runtime.pricing import price_engines, prices_of, put_prices
+from spillway.runtime.routing import Router
+from spillway.runtime.turnover import Reconfigured, Turnover
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from spillway.core.options import Deployment
     from spillway.core.ports import RunnerFactory
+    from spillway.remote.engine import Engine
     from spillway.stores.sqlite import SqliteState
 
 
@@ -52,6 +55,11 @@ class EngineRoom:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._system: ActorSystem | None = None
         self._actors: dict[str, list[ActorRef[EngineMsg]]] = {}
+        self._labels: dict[Engine, str] = {}
+        self._turning = asyncio.Lock()
+        self._turns = 0
+        self._leaving: set[Engine] = set()
+        self._farewells: set[asyncio.Task[None]] = set()
         self._starting: asyncio.Task[None] | None = None
         self.router: Router | None = None
         self.started = False
@@ -139,8 +147,13 @@ class EngineRoom:
         self.closed = True
         if self._starting is not None:
             await asyncio.wait({self._starting})
+        for task in self._farewells:
+            task.cancel()
         if self.router is not None:
-            await asyncio.gather(*(e.aclose(self._drain_s) for e in self.router.every()))
+            engines = {*self.router.every(), *self._leaving}
+            await asyncio.gather(*(e.aclose(self._drain_s) for e in engines))
+        if self._farewells:
+            await asyncio.wait(self._farewells)
         if self._system is not None:
             await self._system.aclose()
         if self.state is not None:
@@ -151,6 +164,69 @@ class EngineRoom:
         """The limiters' actors by deployment or limit group."""
         return self._assembly.limiters
 
+    async def reconfigure(self, deployments: Iterable[Deployment]) -> Reconfigured:
+        """Have these deployments from now on; see `Cluster.reconfigure`."""
+        after = tuple(deployments)
+        await self.start()
+        async with self._turning:
+            router = self.routes()
+            turnover = Turnover(self._assembly.deployments, after)
+            fresh: dict[str, list[Engine]] = {}
+            with self._assembly.trial(after):
+                try:
+                    for name in (*turnover.added, *turnover.replaced):
+                        fresh[name] = self._assembly.engines_of(turnover.after[name], asyncio.get_running_loop())
+                    await price_engines(engine for engines in fresh.values() for engine in engines)
+                    priced = [
+                        (engine, await prices_of(turnover.after[name], engine.kind))
+                        for name in turnover.followed
+                        for engine in router.entries[name]
+                    ]
+                    if self.closed:
+                        raise refused()
+                except BaseException:
+                    await asyncio.gather(*(e.aclose() for engines in fresh.values() for e in engines))
+                    raise
+                for engine, facts in priced:
+                    put_prices(engine, facts)
+                self._turn(router, turnover, fresh)
+            return turnover.told()
+
+    def _turn(self, router: Router, turnover: Turnover, fresh: Mapping[str, Sequence[Engine]]) -> None:
+        """Put the new engines and options in place, all between two awaits."""
+        for name in (*turnover.followed, *turnover.added, *turnover.replaced):
+            before, after = turnover.before.get(name), turnover.after[name]
+            old = router.entries.get(name, ())
+            for engine in () if name in fresh else old:
+                engine.deployment = self._assembly.shares(after)
+            self._assembly.turn(before, after, fresh.get(name, old), old if name in fresh else ())
+            for engine in fresh.get(name, ()):
+                engine.observers.extend(self._observers)
+        gone = {name: router.entries[name] for name in (*turnover.removed, *turnover.replaced)}
+        for name, engines in gone.items():
+            del self._actors[name]
+            self._leaving.update(engines)
+        self.router = Router(
+            engine for name in turnover.after for engine in fresh.get(name, router.entries.get(name, ()))
+        )
+        self._turns += 1
+        self._spawn(fresh)
+        if gone:
+            linger_s = max(deployment.timeouts.total_timeout_s for deployment in turnover.before.values())
+            leaving = [engine for engines in gone.values() for engine in engines]
+            task = asyncio.get_running_loop().create_task(self._see_off(leaving, linger_s))
+            self._farewells.add(task)
+            task.add_done_callback(self._farewells.discard)
+
+    async def _see_off(self, engines: Sequence[Engine], linger_s: float) -> None:
+        """End engines that no new request finds, once every request that may still find them has ended."""
+        if self._system is not None:
+            for engine in engines:
+                await self._system.stop(self._labels.pop(engine))
+        await sleep(linger_s)
+        await asyncio.gather(*(engine.aclose(self._drain_s) for engine in engines))
+        self._leaving.difference_update(engines)
+
     async def _bring_up(self) -> None:
         router = self.assemble()
         await price_engines(router.every())
@@ -158,23 +234,29 @@ class EngineRoom:
             self.state.start()
         system = ActorSystem()
         system.start()
-        for name, entries in router.entries.items():
-            answerer = _answerer(router.route(name))
-            for key, engine in enumerate(entries):
-                actor = RemoteEngineCoreActor(engine, answer=answerer, workers=RemoteWorkerActor)
-                label = name.replace("/", "-") + (f"#{key + 1}" if key else "")
-                self._actors.setdefault(name, []).append(system.spawn(actor, label))
         self._system = system
+        self._spawn(router.entries)
         self.started = True
+
+    def _spawn(self, entries: Mapping[str, Sequence[Engine]]) -> None:
+        """Start an actor for each of these engines."""
+        if self._system is None:
+            return
+        again = f"~{self._turns}" if self._turns else ""
+        for name, engines in entries.items():
+            for key, engine in enumerate(engines):
+                actor = RemoteEngineCoreActor(engine, answer=self._answerer(name), workers=RemoteWorkerActor)
+                label = name.replace("/", "-") + (f"#{key + 1}" if key else "") + again
+                self._actors.setdefault(name, []).append(self._system.spawn(actor, label))
+                self._labels[engine] = label
+
+    def _answerer(self, name: str) -> Any:
+        async def whole(call: Call) -> Any:
+            return await answer(call, self.routes().route(name))
+
+        return whole
 
 
 def refused() -> Backpressure:
     """Return what a closed Cluster answers."""
     return Backpressure("the Cluster is closed", reason="closed")
-
-
-def _answerer(route: tuple[RouteTarget, ...]) -> Any:
-    async def whole(call: Call) -> Any:
-        return await answer(call, route)
-
-    return whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,8 @@ import msgspec
 from spillway.core.options import Deployment, Options
 from spillway.core.secrets import SecretLike
 from spillway.runtime.config_tables import SecretUse
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 class ClusterSettings(Options, frozen=True, kw_only=True):
@@ -66,17 +69,23 @@ class GatewaySettings(Options, frozen=True, kw_only=True):
         bind: `HOST:PORT`.
         admin_key: opens the operator's routes.
         keys: those of the callers.
+        hosts: names, without a port, that a request's `Host` may have beside those of loopback; empty: any on an open
+            bind, loopback's alone on a loopback bind.
     """
 
     bind: str = "127.0.0.1:8080"
     admin_key: SecretLike | None = None
     keys: tuple[GatewayKey, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
         host, colon, port = self.bind.rpartition(":")
         if not (host and colon and port.isascii() and port.isdigit() and int(port) <= 65535):
             raise ValueError("bind must be HOST:PORT, for example 127.0.0.1:8080")
+        for name in self.hosts:
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError("hosts are names without scheme, port and pattern, for example api.example.com")
 
 
 class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ TEMPLATE = """\
 #[gateway]
 #bind = "127.0.0.1:8080"
 #admin_key = { from_env = "SPILLWAY_ADMIN_KEY" }
+#hosts = []                             # names it is asked under beside localhost; empty: any, on loopback no other
 #[[gateway.keys]]                       # one for each caller
 #name = "team-a"
 #key  = { from_env = "TEAM_A_KEY" }

@@ -12,6 +12,7 @@ from spillway.gateway.doors.health import alive, ready
 from spillway.gateway.doors.messages import messages
 from spillway.gateway.doors.metrics import metrics
 from spillway.gateway.doors.models import model, models
+from spillway.gateway.doors.openapi import openapi
 from spillway.gateway.doors.responses import input_tokens, kept, responses
 
 __all__ = ["BRANCHES", "DOORS", "UNSEEN", "Door", "door_of"]
@@ -28,6 +29,7 @@ DOORS: dict[str, Door] = {
     "/admin/deployments": Door("admin", admin.deployments, methods=("GET", "HEAD"), access="operator"),
     "/admin/events": Door("admin", admin.events, methods=("GET",), access="operator"),
     "/admin/reload": Door("admin", admin.reload, access="operator"),
+    "/openapi.json": Door("openapi", openapi, methods=("GET", "HEAD")),
     "/admin/costs": Door("costs", costs, methods=("GET", "HEAD"), access="operator"),
     "/healthz": Door("healthz", alive, methods=("GET", "HEAD"), access="open"),
     "/metrics": Door("metrics", metrics, methods=("GET", "HEAD"), access="operator"),

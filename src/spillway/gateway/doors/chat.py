@@ -14,7 +14,6 @@ from spillway.core.chat_request import read_chat
 from spillway.core.chat_shape import completion
 from spillway.core.clock import new_id, wall_now
 from spillway.core.errors import InferenceError
-from spillway.core.places import without_places
 from spillway.core.reply import Tokens
 from spillway.core.request import OPENAI_CHAT
 from spillway.gateway.doors.chat_stream import DONE, Relay, Script
@@ -32,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 
 async def chat(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer a chat completion, whole or streamed."""
-    body = without_places(await exchange.json_object())
+    body = await exchange.json_object()
     asked = read_chat(body, idempotency_id=new_id(), native=True)
     async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         if asked.stream:

@@ -137,10 +137,8 @@ class Engine:
         Raises:
             InferenceError: a refusal; nothing was taken.
         """
-        if self._closing:
-            raise self.refusal(SHUTTING_DOWN)
-        if self.paused:
-            raise self.refusal(PAUSED)
+        if self._closing or self.paused:
+            raise self.refusal(SHUTTING_DOWN if self._closing else PAUSED)
         if self.credential.refused is not None:
             raise self.credential.refusal()
         self.gates.admit(call)
@@ -181,8 +179,7 @@ class Engine:
             refuse_if_late(self, call)
             if self._room.is_full and not self._room.takes_a_seat(call, self._turned_away):
                 await self._wait_for_room(call)
-        call.lacks_own = False
-        entry = call.entry
+        call.lacks_own, entry = False, call.entry
         if entry is None or not returning:
             entry = call.entry = PriorityRequest(
                 call, priority=call.priority, not_before=not_before, tenant=call.tenant, cost=max(1, call.input_bound)

@@ -125,6 +125,25 @@ class AiohttpClient:
         exchange.abort()
         raise about(exchange, error)
 
+    async def reach(self, url: str) -> None:
+        """Connect to where `url` leads, over the proxy and with TLS where there are, and hang up: nothing is asked.
+
+        Raises:
+            NetworkError, Timeout, BadRequest: as in `send`.
+        """
+        target = self._target(url)
+        exchange = Exchange(b"", None, b"")
+        try:
+            head = self._head(HttpRequest("GET", url, {}), target)
+            connector = self._connector or self._open()
+            connection = await connector.take(head.request, self._timeout, unused=True)
+        except Exception as exc:  # noqa: BLE001 # translated below
+            failure = exc
+        else:
+            connection.close()
+            return
+        self._fail(failure, target, exchange)
+
     async def aclose(self) -> None:
         """Close all connections."""
         await (self._connector or self._open()).close()
