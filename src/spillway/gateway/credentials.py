@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from spillway.core.errors import ConfigError
 from spillway.providers.secret_plugins import credential_source
+from spillway.runtime.config import world_readable
+from spillway.runtime.config_errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +63,18 @@ async def read_credentials(project: ProjectFile, environ: Mapping[str, str]) -> 
             raise ConfigError(f"{where}: {token}") from None
         read[ref] = token
     return Credentials(project, read)
+
+
+def careless(project: ProjectFile) -> list[str]:
+    """Return a line for each file with a secret in it that every user of this machine may read."""
+    files = {use.ref.from_file for use in project.secrets if use.ref.from_file is not None}
+    if any(use.ref.inline is not None for use in project.secrets):
+        files.add(str(project.path))
+    return [
+        f"{printable(str(file))} holds a secret and can be read by every user of this machine; chmod 600 it"
+        for file in sorted(files)
+        if world_readable(file)
+    ]
 
 
 def _mark(secret: Secret) -> bytes:

@@ -23,7 +23,7 @@ from spillway.core.clock import sleep
 from spillway.core.errors import ConfigError
 from spillway.gateway.app import Gateway
 from spillway.gateway.binding import Bind, claim, read_bind
-from spillway.gateway.credentials import Credentials, read_credentials
+from spillway.gateway.credentials import Credentials, careless, read_credentials
 from spillway.gateway.reaching import unreachable
 from spillway.gateway.reloading import Reloader, check_open, hosts_of
 from spillway.gateway.seeing.eyes import Eyes, looking_on
@@ -99,7 +99,7 @@ class _Running:
 
     async def _serve(self, gateway: Gateway, credentials: Credentials) -> None:
         doubts = await self._unless_stopped(unreachable(self._project.deployments))
-        for doubt in doubts or ():
+        for doubt in (*careless(self._project), *(doubts or ())):
             self._say("warning", doubt)
         if doubts is None or await self._unless_stopped(_started(gateway)) is None:
             return

@@ -43,6 +43,7 @@ class Serving:
         self.file = folder / "spillway.toml"
         if text is not None:
             self.file.write_text(text)
+            self.file.chmod(0o600)
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         env = {
             "PATH": os.environ["PATH"], "HOME": str(folder), "OPENAI_API_KEY": "sk-test", "PYTHONWARNINGS": "error",

@@ -137,3 +137,20 @@ def test_serving_says_itself_in_words(tmp_path):
     assert "SIGHUP" in one.printed
     assert "--bind" in one.printed
     one.close()
+
+
+async def test_a_secret_that_everybody_may_read_is_warned_of(serve, sim, tmp_path):
+    (tmp_path / "open.key").write_text("sk-open")
+    (tmp_path / "open.key").chmod(0o644)
+    (tmp_path / "closed.key").write_text("key-a")
+    (tmp_path / "closed.key").chmod(0o600)
+    text = project(sim.url).replace('{ from_env = "OPENAI_API_KEY" }', '{ from_file = "open.key" }')
+    serving = await serve(text.replace('{ inline = "key-a" }', '{ from_file = "closed.key" }')).up()
+    warnings = [line for line in serving.said.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert "open.key holds a secret and can be read by every user of this machine" in warnings[0]
+    serving.close()
+    serving = serve(project(sim.url))
+    serving.file.chmod(0o644)
+    await serving.says(r"warning: \S*spillway\.toml holds a secret")
+    assert "sk-" not in serving.said
