@@ -11,9 +11,7 @@ from served import BEHIND, KEY, UPSTREAM, gateway, simulators, table
 pytestmark = pytest.mark.xdist_group("judge-gateway-anthropic")
 
 THINKING = {"type": "enabled", "budget_tokens": 1024}
-PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
 SEEN = [{"role": "user", "content": [IMAGE, {"type": "text", "text": "What is it?"}]}]
 COUNTS = ("openai", "responses", "anthropic", "gemini")
