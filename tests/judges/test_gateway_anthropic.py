@@ -25,6 +25,7 @@ def rows():
     for name in BEHIND:
         asked = {"model": name}
         yield f"{name}: create", "create", asked, {}
+        yield f"{name}: beta", "beta", asked, {}
         yield f"{name}: stream", "stream", asked, {}
         yield f"{name}: text_stream", "text_stream", asked, {}
         yield f"{name}: a raw stream", "raw_stream", asked, {}
@@ -92,7 +93,9 @@ def test_the_client_takes_it_without_a_word(heard, name):
     assert UPSTREAM not in str(verdict)
 
 
-@pytest.mark.parametrize("name", [*of("create"), *of("stream"), *of("text_stream"), *of("system"), *of("an image")])
+@pytest.mark.parametrize(
+    "name", [*of("create"), *of("beta"), *of("stream"), *of("text_stream"), *of("system"), *of("an image")]
+)
 def test_it_is_answered(heard, name):
     verdict = heard[0][name]
     assert verdict["text"] and verdict["stop"] == "end_turn"

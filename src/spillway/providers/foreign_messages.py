@@ -119,7 +119,7 @@ class _Reader:
         if not isinstance(part, Mapping):
             return part
         kind = part.get("type")
-        if kind not in _KNOWN:
+        if not isinstance(kind, str) or kind not in _KNOWN:
             raise unsupported(where, self._losses.runtime, f"there are no blocks of type {str(kind)[:50]!r}")
         read = dict(part)
         self.marked = read.pop("cache_control", None) is not None or self.marked

@@ -160,6 +160,32 @@ def test_thinking_alone_leaves_no_message():
     assert list(request.messages) == [user("q"), user("and?")]
 
 
+@pytest.mark.parametrize(
+    "wire",
+    [
+        OpenAiWire(spillway.OpenAiConfig(), "gpt-5"),
+        OpenAiWire(spillway.OpenAiConfig(api="responses"), "gpt-5"),
+        GeminiWire(spillway.GeminiConfig(), "gemini-3-pro"),
+        LiteLlmWire(spillway.LiteLlmConfig(), "gpt-5"),
+        LiteLlmWire(spillway.LiteLlmConfig(), "claude-opus-5-5"),
+    ],
+    ids=["openai", "responses", "gemini", "litellm", "litellm-claude"],
+)
+def test_what_a_coding_agent_sends_is_refused_by_nobody(wire):
+    sent = sent_by(
+        wire,
+        system=[{"type": "text", "text": "You are an agent.", "cache_control": MARK}],
+        messages=history(error=True, content=[{"type": "text", "text": "no"}, IMAGE]),
+        tools=[{**TOOL, "cache_control": MARK, "eager_input_streaming": True}],
+        metadata={"user_id": "user_" + "f" * 64},
+        thinking={"type": "adaptive"},
+        output_config={"effort": "high"},
+        context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        temperature=1,
+    )
+    assert "agent" in str(sent) and "high" in str(sent).lower()
+
+
 def test_openai_is_sent_what_it_has():
     wire = OpenAiWire(spillway.OpenAiConfig(), "gpt-5")
     sent = sent_by(

@@ -57,6 +57,14 @@ def bearer(order, case):
         return said(client.messages.create(**asked_of(case)))
 
 
+def beta(order, case):
+    """The way of coding agents: `?beta=true`, a list of betas, a field that only they know."""
+    edits = [{"type": "clear_tool_uses_20250919"}]
+    asked = {**asked_of(case), "betas": ["context-management-2025-06-27"], "context_management": {"edits": edits}}
+    with client_of(order) as client, client.beta.messages.stream(**asked) as answer:
+        return said(answer.get_final_message())
+
+
 def stream(order, case):
     with client_of(order) as client, client.messages.stream(**asked_of(case)) as answer:
         heard = []
@@ -133,5 +141,5 @@ def fails(order, case):
     return {"class": None}
 
 
-doors = (create, bearer, stream, text_stream, raw_stream, tools, parse, count, fails)
+doors = (create, bearer, beta, stream, text_stream, raw_stream, tools, parse, count, fails)
 judge.run({door.__name__: door for door in doors})

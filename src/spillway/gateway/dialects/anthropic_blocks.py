@@ -61,7 +61,7 @@ def assistant_message(content: Any) -> dict[str, Any]:
     lists = {"thinking": thoughts, "server": server, "content": parts, "tool": calls}
     for block in content:
         kind = block.get("type") if isinstance(block, Mapping) else None
-        if kind in _THINKING:
+        if isinstance(kind, str) and kind in _THINKING:
             if is_ours(block):
                 continue
             where, what = "thinking", block

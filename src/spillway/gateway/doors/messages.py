@@ -14,7 +14,7 @@ from spillway.core.reply import Tokens
 from spillway.core.request import ANTHROPIC
 from spillway.gateway.dialects.anthropic_answer import message_of
 from spillway.gateway.dialects.anthropic_ask import read_message
-from spillway.gateway.dialects.anthropic_events import MessageEvents, Relay, event
+from spillway.gateway.dialects.anthropic_events import PING, MessageEvents, Relay, event
 from spillway.gateway.refusals import refusal_of
 from spillway.gateway.visit import admitted
 
@@ -50,7 +50,8 @@ async def _stream(visit: Visit, exchange: Exchange) -> None:
     """Relay a stream from its commit point on; one that breaks after it ends in an `error` event."""
     async with visit.stream() as live:
         await exchange.begin_events(
-            {"x-spillway-deployment": live.deployment, "x-spillway-attempts": str(live.attempts)}
+            {"x-spillway-deployment": live.deployment, "x-spillway-attempts": str(live.attempts)},
+            PING,
         )
         events: Relay | MessageEvents
         if live.wire == ANTHROPIC:

@@ -39,6 +39,7 @@ UNSEEN_PAGES = 100
 AUDIO_CHARS_PER_TOKEN = 16
 """Base64 characters of audio that make a token: 32 tokens a second at 4 kbit/s."""
 
+_TEXT = "data:text/"
 _TEXT_PARTS = {"text", "input_text", "output_text"}
 _OUTPUT_FIELDS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
@@ -205,6 +206,8 @@ def _part(part: Any) -> int:
     if not isinstance(part, Mapping):
         return _json(part)
     kind = part.get("type")
+    if not isinstance(kind, str):
+        return _json(part)
     if kind in {"text", "input_text", "output_text"} and isinstance(part.get("text"), str):
         return _bytes(part["text"])
     if kind in {"image_url", "input_image", "image"}:
@@ -227,6 +230,10 @@ def _image(part: Mapping[str, Any]) -> int:
 def _document(part: Mapping[str, Any]) -> int:
     source = part.get("source")
     if isinstance(source, Mapping) and source.get("type") == "text":
+        return _json(part)
+    file = part.get("file")
+    data = file.get("file_data") if isinstance(file, Mapping) else None
+    if isinstance(data, str) and data.startswith(_TEXT):
         return _json(part)
     inline = _longest_text(part)
     pages = min(inline // PAGE_CHARS + 1, MAX_PAGES) if inline > PAGE_CHARS else UNSEEN_PAGES
