@@ -26,7 +26,7 @@ from spillway.runtime.config_errors import near, quoted
 COMMANDS = {
     "demo": "Watch 300 prompts survive three misbehaving providers.",
     "run": "Answer a file of requests.",
-    "serve": "Run the gateway.",
+    "serve": "Run the gateway: any SDK in, any provider out.",
     "sim": "Run the provider simulator.",
     "init": "Write a commented spillway.toml.",
     "check": "Validate the project file and its secrets.",

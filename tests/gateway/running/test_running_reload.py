@@ -179,3 +179,36 @@ async def test_the_reader_of_the_app_does_the_same(sim, tmp_path):
         assert sorted(caller.name for caller in app.callers.every) == ["a", "b"]
         assert app.callers.identify({"x-api-key": Secret("key-b").reveal()}, ()).name == "b"
         assert cluster.deployments() == ["gpt-4o-mini", "other"]
+
+
+async def test_a_budget_that_is_new_begins_with_what_was_spent_before(serve, sim):
+    serving = await serve(project(sim.url)).up()
+    assert [(await serving.chat())[0] for _ in range(3)] == [200] * 3
+    cap = "[deployment.budget]\nmax_spend_per_day_usd = {}"
+    await reload(serving, project(sim.url, more=cap.format("1e-7")))
+    assert (await serving.chat())[0] == 402
+    await reload(serving, project(sim.url, more=cap.format("1.0")), times=2)
+    assert (await serving.chat())[0] == 200
+
+
+async def test_nobody_notices_a_storm_of_reloads(serve, sim):
+    names = ("gpt-4o-mini", "other")
+    serving = await serve(project(sim.url, deployments=names)).up()
+    over = asyncio.Event()
+    statuses = []
+
+    async def keep_asking(n):
+        while not over.is_set():
+            status, _, body = await serving.chat(model=names[0], stream=n % 2 == 0)
+            statuses.append(status if n % 2 else outcome(body))
+
+    asking = [asyncio.create_task(keep_asking(n)) for n in range(8)]
+    for turn in range(20):
+        more = f"[deployment.serving]\nmax_concurrent = {turn % 3 + 1}" if turn % 2 else ""
+        await reload(serving, project(sim.url, deployments=names[: turn % 2 + 1], more=more), times=turn + 1)
+    over.set()
+    await asyncio.gather(*asking)
+    assert len(statuses) > 20
+    assert set(statuses) == {200, "done"}
+    serving.send(signal.SIGTERM)
+    assert await serving.ends(10.0) == 0
