@@ -7,6 +7,7 @@ import argparse
 import platform
 
 import big_run
+import gateway
 import parts
 import throughput
 from rich.console import Console
@@ -35,6 +36,31 @@ def main():
                 "≥ 60%",
                 ours >= 0.6 * bare,
             )
+    for loop in ("asyncio", "uvloop"):
+        found = gateway.run(loop=loop)
+        for kind, unit in (("unary", "requests/s"), ("stream", "events/s")):
+            bare, ours = found[f"bare {kind}"], found[kind]
+            row(
+                f"gateway {kind}, {loop}: {ours:,.0f} {unit}, bare forwarder {bare:,.0f}",
+                f"{ours / bare:.0%}",
+                "≥ 60%",
+                ours >= 0.6 * bare,
+            )
+        bare, ours = found["bare ms"], found["ms"]
+        row(
+            f"gateway, {loop}: p50 over one connection {ours:.2f} ms, bare forwarder {bare:.2f} ms",
+            f"{ours / bare:.2f}×",
+            "≤ 2×",
+            ours <= 2 * bare,
+        )
+    kib, early, late = gateway.memory()
+    row("gateway, 1,000 open streams", f"{kib:.0f} KiB each", "< 150 KiB", kib < 150)
+    row(
+        f"gateway, RSS after 20,000 requests {early:.0f} MB, after 100,000",
+        f"{late:.0f} MB",
+        "≤ +5%",
+        late <= 1.05 * early,
+    )
     events = parts.sse_events_per_second()
     row("SSE decoder, 150-byte events", f"{events:,.0f}/s", "≥ 1,000,000/s", events >= 1e6)
     cost = parts.decisions_us()
