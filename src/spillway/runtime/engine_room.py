@@ -128,17 +128,20 @@ class EngineRoom:
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Tell `observer` of every attempt and every request from now on; returns how to stop that."""
-        engines = [] if self.router is None else self.router.every()
-        told = [self._observers, *(engine.observers for engine in engines)]
-        for observers in told:
+        for observers in self._told():
             observers.append(observer)
 
         def stop() -> None:
-            for observers in told:
+            # Engines that were made since have taken the observers over.
+            for observers in self._told():
                 if observer in observers:
                     observers.remove(observer)
 
         return stop
+
+    def _told(self) -> list[list[Observer]]:
+        engines = [] if self.router is None else self.router.every()
+        return [self._observers, *(engine.observers for engine in engines)]
 
     async def aclose(self) -> None:
         """Refuse what waits, let what runs finish for `drain_s` seconds, close the connections; may be called twice."""
