@@ -25,6 +25,7 @@ from spillway.gateway.binding import Bind, claim, read_bind
 from spillway.gateway.credentials import Credentials, read_credentials
 from spillway.gateway.reaching import unreachable
 from spillway.gateway.reloading import Reloader, check_open, hosts_of
+from spillway.gateway.room import connections
 from spillway.gateway.stopping import DRAIN_S, Stop, drain
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.config import environment
@@ -150,6 +151,7 @@ class _Running:
             http=HTTPModes.http1,
             websockets=False,
             backlog=1024,
+            backpressure=connections(),
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
             log_enabled=False,
         )
