@@ -26,6 +26,7 @@ from spillway.gateway.binding import Bind, claim, read_bind
 from spillway.gateway.credentials import Credentials, careless, read_credentials
 from spillway.gateway.reaching import unreachable
 from spillway.gateway.reloading import Reloader, check_open, hosts_of
+from spillway.gateway.room import connections
 from spillway.gateway.seeing.eyes import Eyes, looking_on
 from spillway.gateway.seeing.lines import lifecycle, log_circuits
 from spillway.gateway.stopping import DRAIN_S, Stop, drain
@@ -178,6 +179,7 @@ class _Running:
             http=HTTPModes.http1,
             websockets=False,
             backlog=1024,
+            backpressure=connections(),
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_MS),
             log_enabled=False,
         )

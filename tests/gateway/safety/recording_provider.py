@@ -22,7 +22,7 @@ VECTORS = {
 }  # fmt: skip
 
 
-kept, answer = [], {}
+kept, answer, pours = [], {}, []
 
 
 def wire(path):
@@ -39,10 +39,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        self.say(200, {}, json.dumps(kept))
+        self.say(200, {}, json.dumps(pours if self.path == "/poured" else kept))
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))))
+        if body.get("stream") and "endless" in json.dumps(body):
+            self.pour()
+            return
         if self.path == "/answer-with":
             answer.clear()
             answer.update(body)
@@ -52,6 +55,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         text = answer.get("body")
         headers = {"content-type": "application/json", **answer.get("headers", {})}
         self.say(answer.get("status", 200), headers, wire(self.path) if text is None else text)
+
+    def pour(self):
+        """Stream until the other side is gone, and keep how much it took and for how long."""
+        poured = {"bytes": 0, "over": False}
+        pours.append(poured)
+        piece = {
+            **ANSWER,
+            "object": "chat.completion.chunk",
+            "choices": [{"index": 0, "delta": {"content": "x" * 4000}}],
+        }
+        data = b"data: " + json.dumps(piece).encode() + b"\n\n"
+        self.send_response_only(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            while True:
+                self.wfile.write(data)
+                poured["bytes"] += len(data)
+        except OSError:
+            poured["over"] = True
 
     def say(self, status, headers, text):
         data = text.encode()

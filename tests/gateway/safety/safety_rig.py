@@ -46,6 +46,12 @@ class Upstream:
         with urllib.request.urlopen(f"{self.url}/kept", timeout=5) as answer:
             return json.load(answer)
 
+    @property
+    def poured(self):
+        """Of each endless stream: how many bytes were taken, and whether it is over."""
+        with urllib.request.urlopen(f"{self.url}/poured", timeout=5) as answer:
+            return json.load(answer)
+
     def answers_with(self, status=200, headers=None, body=None):
         """Answer so from now on; without a body with the usual sentence."""
         data = json.dumps({"status": status, "headers": headers or {}, "body": body}).encode()
