@@ -62,7 +62,7 @@ class Sim:
     """`spillway sim`."""
 
     def __init__(self, *options):
-        argv = [sys.executable, "-m", "spillway", "sim", *options]
+        argv = [sys.executable, "-m", "spillway", "sim", "--port", "0", *options]
         self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
         self.url = self._process.stdout.readline().split()[-1]
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "rotate-credentials": "Have a running gateway read the secret of a deployment again.",
     "import": "Write a spillway.toml from another gateway's configuration.",
     "models": "List known models: context window, output limit, prices.",
-    "cost-report": "Show what a running gateway has spent.",
+    "cost-report": "Show what a running gateway has spent, and the tokens it took.",
     "keys": "Manage gateway keys in the state file.",
 }
 """Each command is `command` in the module of its name; the line is what the overview says, so that it loads none."""

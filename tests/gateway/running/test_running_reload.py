@@ -70,7 +70,7 @@ async def test_a_bad_file_changes_nothing_and_says_why(serve, sim, old, new, say
     assert [(await serving.chat())[0] for _ in range(2)] == [200, 200]
     assert old in text
     assert await reload(serving, text.replace(old, new), kind="error")
-    line = serving.said.splitlines()[-1]
+    line = next(each for each in serving.said.splitlines() if each.startswith("error: "))
     assert await serving.says(says)
     assert line.endswith("; the old configuration stays")
     assert "key-a" not in line.replace("'a'", "")

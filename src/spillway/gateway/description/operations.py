@@ -56,6 +56,20 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
             asks=True,
         )
     },
+    "/v1/responses/input_tokens": {
+        "post": Operation(
+            "countResponseTokens",
+            "How many input tokens a response has.",
+            "ResponsesRequest",
+            {_JSON: "Object"},
+            asks=True,
+        )
+    },
+    "/v1/responses/{name}": {
+        "get": Operation("getResponse", "Nothing is kept: 400 says so."),
+        "post": Operation("changeResponse", "Nothing is kept: 400 says so."),
+        "delete": Operation("deleteResponse", "Nothing is kept: 400 says so."),
+    },
     "/v1/embeddings": {
         "post": Operation("createEmbedding", "Vectors of texts.", "EmbeddingsRequest", {_JSON: "Embeddings"}, asks=True)
     },
