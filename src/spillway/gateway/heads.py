@@ -22,7 +22,6 @@ LARGEST_HEAD = 64 * 1024
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]{1,5})?")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_NEVER = frozenset({"CONNECT", "TRACE", "TRACK"})
 _FRAMING = frozenset({"transfer-encoding", "content-length", "host", "expect", "content-encoding", "content-type"})
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -83,7 +82,7 @@ def check_form(method: str, http_version: str, headers: Mapping[str, str], repea
 
     Raises:
         Unfit: a framing header twice, both lengths, a coding but `chunked`, no host or no valid one (400), an
-            expectation that nobody can meet (417), or a method that is never served (405).
+            expectation that nobody can meet (417), or CONNECT (405).
     """
     if repeated and not _FRAMING.isdisjoint(repeated):
         raise Unfit(400, f"{min(_FRAMING & repeated)} came more than once")
@@ -105,8 +104,8 @@ def check_form(method: str, http_version: str, headers: Mapping[str, str], repea
     expected = headers.get("expect")
     if expected is not None and expected.strip().lower() != "100-continue":
         raise Unfit(417, "of expectations only 100-continue is met")
-    if method in _NEVER:
-        raise Unfit(405, f"{method} is not served")
+    if method == "CONNECT":
+        raise Unfit(405, "this is no proxy")
 
 
 def has_body(headers: Mapping[str, str]) -> bool:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from spillway.core.errors import ConfigError, InferenceError, ServerError, Unauthorized
+from spillway.core.errors import BadRequest, ConfigError, InferenceError, ServerError, Unauthorized
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.masked import Masked
 from spillway.core.options import Deployment
@@ -182,7 +182,7 @@ class WireRunner:
         response: HttpResponse | None = None
         try:
             request, native = self._worded(request, losses)
-            url, body = wire.encode(request, losses, stream=stream)
+            url, body = self._encoded(request, losses, stream=stream)
             warnings = self._told(losses) if losses.warnings else ()
             lease = session.snapshot.acquire()
             headers: Mapping[str, str] = lease.prepared
@@ -234,6 +234,21 @@ class WireRunner:
                 response.abort()
             if lease is not None:
                 lease.release()
+
+    def _encoded(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
+        """Return the request in the provider's words.
+
+        Whatever of a request has a type that no part of the wire expects is the caller's fault: were it taken for the
+        runner's, one caller's odd request would open the circuit for all.
+
+        Raises:
+            BadRequest: it can't be put so.
+        """
+        try:
+            return self._wire.encode(request, losses, stream=stream)
+        except (TypeError, AttributeError, LookupError, ValueError, RecursionError) as error:
+            message = f"the request has a field of a type that can't be sent: {type(error).__name__}"
+            raise BadRequest(message, reason="unsendable") from error
 
     async def rebuild_session(self, cause: BaseException | None) -> None:
         """Read the credential again and build a new client; what is in flight keeps the old one.

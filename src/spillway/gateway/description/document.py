@@ -167,18 +167,19 @@ def _header_in(name: str, schema: dict[str, Any], what: str) -> dict[str, Any]:
 
 _WISHES = ("priority", "timeout", "fallback", "max-cost", "traceparent")
 _NUMBER = {"type": "string", "pattern": "^[0-9]{1,9}([.][0-9]{1,6})?$"}
+_ABOVE_ZERO = {"type": "string", "pattern": "^[1-9][0-9]{0,5}([.][0-9]{1,3})?$"}
 _PARAMETERS: dict[str, Any] = {
     "request-id": _header_in(
         "x-request-id",
-        {"type": "string", "pattern": "^[!-~]{1,128}$"},
-        "names the request in the answer, logs and traces",
+        {"type": "string"},
+        "names the request in the answer, logs and traces; of more than 128 visible characters none is taken",
     ),
     "priority": _header_in(
         "x-spillway-priority",
         {"enum": ["background", "normal", "high", "critical"]},
         "never above the ceiling of the key",
     ),
-    "timeout": _header_in("x-spillway-timeout-s", _NUMBER, "the deadline for everything, in seconds, above 0"),
+    "timeout": _header_in("x-spillway-timeout-s", _ABOVE_ZERO, "the deadline for everything, in seconds, above 0"),
     "fallback": _header_in("x-spillway-fallback", {"enum": ["on", "off"]}, "off: no other deployment is asked"),
     "max-cost": _header_in("x-spillway-max-cost-usd", _NUMBER, "refused when the estimate is above it"),
     "traceparent": _header_in("traceparent", {"type": "string"}, "W3C trace context"),

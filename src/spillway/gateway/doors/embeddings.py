@@ -25,7 +25,7 @@ async def embeddings(gateway: Gateway, caller: Caller, exchange: Exchange, note:
     """Answer an embeddings request, as numbers or packed in base64 as little-endian float32."""
     body = without_places(await exchange.json_object())
     form = body.get("encoding_format", "float")
-    if form not in {"float", "base64"}:
+    if not isinstance(form, str) or form not in {"float", "base64"}:
         raise BadRequest("encoding_format must be float or base64", param="encoding_format")
     asked = read_embeddings(body, idempotency_id=new_id())
     async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:

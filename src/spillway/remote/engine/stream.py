@@ -97,8 +97,12 @@ class LiveStream:
 
     @property
     def wire(self) -> str:
-        """The API in whose words its frames are; empty where there are none, and it must be translated."""
-        return getattr(self._handle, "wire", "")
+        """The API in whose words its frames are; empty where there are none, and it must be translated.
+
+        An answer that came whole although a stream was asked for has no frames.
+        """
+        handle = self._handle
+        return getattr(handle, "wire", "") if hasattr(handle, "take_frames") else ""
 
     def take_frames(self) -> list[RawEvent]:
         """Return the events that came since this was last called, as they came; only where there is a `wire`.
