@@ -57,11 +57,11 @@ async def simulators(*faults):
 
 
 @contextlib.asynccontextmanager
-async def gateway(folder, tables):
+async def gateway(folder, tables, *, admin="key-of-an-operator"):
     """Start a gateway of these deployments; give its root, and end it in order."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    head = f'[gateway]\nbind = "127.0.0.1:{port}"\n[[gateway.keys]]\nname = "caller"\nkey = {{ inline = "{KEY}" }}\n'
+    head = f'[gateway]\nbind = "127.0.0.1:{port}"\nadmin_key = {{ inline = "{admin}" }}\n[[gateway.keys]]\nname = "caller"\nkey = {{ inline = "{KEY}" }}\n'
     config = folder / "spillway.toml"
     config.write_text("\n".join([head, *tables]) + "\n")
     command = [sys.executable, "-m", "spillway", "serve", "-c", str(config)]
