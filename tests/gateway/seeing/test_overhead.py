@@ -42,10 +42,9 @@ async def test_a_slow_body_and_a_slow_reader_of_a_whole_answer_are_none(gate):
     assert record.overhead_s < OWN
 
 
-async def test_the_provider_is_none(gate, sim):
-    sim.set_scenario({"phase": [{"fault": "slow-drip"}]})
-    g, kept = await told(gate)
-    await g.chat(stream=True, max_tokens=4)
+async def test_the_provider_is_none(slow_gate):
+    g, kept = await told(slow_gate)
+    await g.chat(stream=True, max_tokens=8)
     (record,) = kept.served
     assert record.upstream_s > 0.2
     assert record.waited_s < OWN
