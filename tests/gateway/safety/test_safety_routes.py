@@ -134,7 +134,7 @@ def test_methods_that_a_route_has_not(served, path):
     for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} - set(DOORS[path].methods):
         answer = served.ask(method, path, BEARER)
         assert (answer.status, answer.code) == (405, "bad_request")
-        assert answer.headers["allow"] in DOORS[path].methods
+        assert answer.headers["allow"] == ", ".join(DOORS[path].methods)
 
 
 class TestPages:

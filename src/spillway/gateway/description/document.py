@@ -135,7 +135,7 @@ def _operation(path: str, operation: Operation, door: Door) -> dict[str, Any]:
 
 def _answer(operation: Operation) -> dict[str, Any]:
     content = {
-        kind: {"schema": {"$ref": f"#/components/schemas/{name}"} if name else {"type": "string"}}
+        kind: {"schema": {"$ref": f"#/components/schemas/{name}"}} if name else {}
         for kind, name in operation.answers.items()
     }
     headers = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
