@@ -86,18 +86,27 @@ async def test_who_sends_a_body_slowly_is_cut_after_30_s(served):
 @pytest.mark.long
 async def test_who_takes_nothing_of_a_stream_is_cut_after_30_s_and_the_provider_too(served, upstream):
     body = json.dumps(said("endless", stream=True)).encode()
+    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    # What the first stream of all makes the process allocate is not what a slow caller costs.
+    with served.connect() as sock:
+        sock.sendall(request)
+        taken = 0
+        while taken < 20 * 2**20:
+            taken += len(sock.recv(2**20))
+    await asyncio.sleep(1)
+    before = memory(served)
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", served.port))
-        sock.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        sock.sendall(request)
         began = time.monotonic()
-        before = memory(served)
         await asyncio.sleep(5)
         held = memory(served) - before
         poured = upstream.poured[-1]["bytes"]
         await asyncio.sleep(2)
         assert upstream.poured[-1]["bytes"] == poured, "the gateway reads on"
-        assert held < 8 * 2**20
+        print(f"held {held / 2**20:.2f} MiB, poured {poured / 2**20:.2f} MiB")
+        assert held <= 2**20
         while not upstream.poured[-1]["over"]:
             assert time.monotonic() - began < 45
             await asyncio.sleep(0.2)

@@ -206,6 +206,9 @@ async def test_embeddings_and_counts(start):
     plain = await post("/v1/embeddings", {"model": "text-embedding-3-small", "input": ["one", "two"], "dimensions": 4})
     assert [len(row["embedding"]) for row in plain["data"]] == [4, 4]
     assert plain["usage"] == {"prompt_tokens": 2, "total_tokens": 2}
+    many = {"model": "text-embedding-3-small", "input": "one", "dimensions": 2**31}
+    async with asker.session.post(f"{simulator.url}/v1/embeddings", json=many, headers=headers) as response:
+        assert response.status == 400
     packed = await post(
         "/v1/embeddings",
         {"model": "text-embedding-3-small", "input": "one", "dimensions": 4, "encoding_format": "base64"},

@@ -157,7 +157,7 @@ class Gateway:
             elif door.access == "operator":
                 self.operator.check(exchange)
             if exchange.method not in door.methods:
-                await self._no_method(exchange, note, door.methods[0])
+                await self._no_method(exchange, note, ", ".join(door.methods))
                 return
             await door.serve(self, caller, exchange, note)
         else:

@@ -171,6 +171,8 @@ def is_trusted_by_place(headers: Mapping[str, str]) -> bool:
 def is_from_foreign_page(headers: Mapping[str, str]) -> bool:
     """Return whether a browser says that a page of another origin asks."""
     origin = headers.get("origin")
-    if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
-        return True
+    if origin is not None:
+        host = headers.get("host", "").lower()
+        if not host or origin.lower() not in {f"http://{host}", f"https://{host}"}:
+            return True
     return headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}

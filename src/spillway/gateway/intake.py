@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
 
@@ -32,6 +32,9 @@ _AT_ONCE = 256 * 1024
 """Bytes that are unpacked on the loop; more than that is a thread's work."""
 
 _decode = msgspec.json.Decoder().decode
+
+Asked = ParamSpec("Asked")
+T = TypeVar("T")
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -102,6 +105,19 @@ def _rest(first: bytes, inflate: zlib._Decompress) -> bytes:
         if len(plain) > BODY_LIMIT:
             raise Unfit(413, f"the body is larger than {BODY_LIMIT} bytes, unpacked")
     return bytes(plain)
+
+
+def understood(read: Callable[Asked, T], *args: Asked.args, **options: Asked.kwargs) -> T:
+    """Return what `read` makes of a body.
+
+    Raises:
+        BadRequest: also where a field has a type that `read` does not expect: whatever it stumbles over, the caller
+            wrote it.
+    """
+    try:
+        return read(*args, **options)
+    except (TypeError, AttributeError, LookupError, ValueError, RecursionError) as error:
+        raise BadRequest("a field of the body has a type that it can't have", reason="json") from error
 
 
 def check_content_type(headers: Mapping[str, str]) -> None:

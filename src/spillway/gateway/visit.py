@@ -13,6 +13,7 @@ from spillway.core.clock import loop_clock
 from spillway.core.errors import BadRequest, InferenceError, ModelNotFound
 from spillway.gateway.asked import read_wishes
 from spillway.gateway.callers import of_key
+from spillway.gateway.intake import understood
 from spillway.gateway.served import Served
 from spillway.remote.cost import input_bound, pico_to_usd
 
@@ -225,7 +226,7 @@ async def admitted(
         max_cost_usd=wishes.max_cost_usd,
     )
     answers = request.inputs is None and not request.counts
-    permit = caller.admit(input_bound(request), request.max_tokens if answers else 0)
+    permit = caller.admit(understood(input_bound, request), request.max_tokens if answers else 0)
     visit = Visit(gateway, caller, exchange, note, model, request)
     try:
         with exchange.attendance:

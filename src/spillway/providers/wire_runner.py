@@ -181,8 +181,7 @@ class WireRunner:
         lease: SessionSnapshot | None = None
         response: HttpResponse | None = None
         try:
-            request, native = self._worded(request, losses)
-            url, body = self._encoded(request, losses, stream=stream)
+            request, native, url, body = self._encoded(request, losses, stream=stream)
             warnings = self._told(losses) if losses.warnings else ()
             lease = session.snapshot.acquire()
             headers: Mapping[str, str] = lease.prepared
@@ -235,7 +234,9 @@ class WireRunner:
             if lease is not None:
                 lease.release()
 
-    def _encoded(self, request: GenerateRequest, losses: Losses, *, stream: bool) -> tuple[str, bytes]:
+    def _encoded(
+        self, request: GenerateRequest, losses: Losses, *, stream: bool
+    ) -> tuple[GenerateRequest, NativeBody | None, str, bytes]:
         """Return the request in the provider's words.
 
         Whatever of a request has a type that no part of the wire expects is the caller's fault: were it taken for the
@@ -245,10 +246,12 @@ class WireRunner:
             BadRequest: it can't be put so.
         """
         try:
-            return self._wire.encode(request, losses, stream=stream)
+            request, native = self._worded(request, losses)
+            url, body = self._wire.encode(request, losses, stream=stream)
         except (TypeError, AttributeError, LookupError, ValueError, RecursionError) as error:
             message = f"the request has a field of a type that can't be sent: {type(error).__name__}"
             raise BadRequest(message, reason="unsendable") from error
+        return request, native, url, body
 
     async def rebuild_session(self, cause: BaseException | None) -> None:
         """Read the credential again and build a new client; what is in flight keeps the old one.

@@ -37,6 +37,7 @@ def wire(path):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         self.say(200, {}, json.dumps(pours if self.path == "/poured" else kept))

@@ -118,7 +118,7 @@ def test_every_route_needs_a_key_unless_it_is_open(served, method):
     [path for path in ODD if not path.startswith(("*", "http:", "/v1/models?", "/v1/models#", "/%76", "/admin/"))],
 )
 def test_no_other_spelling_leads_anywhere(served, path):
-    assert served.ask("GET", path, BEARER).status == 404
+    assert served.ask("GET", path, BEARER).status == (401 if path.startswith("/admin/deployments/") else 404)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_methods_that_a_route_has_not(served, path):
     for method in {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"} - set(DOORS[path].methods):
         answer = served.ask(method, path, BEARER)
         assert (answer.status, answer.code) == (405, "bad_request")
-        assert answer.headers["allow"] in DOORS[path].methods
+        assert answer.headers["allow"] == ", ".join(DOORS[path].methods)
 
 
 class TestPages:

@@ -113,15 +113,3 @@ def is_json(exchange: Exchange) -> bool:
     """Whether the body is declared as JSON, which no plain form of a web page can do."""
     kind = exchange.headers.get("content-type", "").partition(";")[0]
     return kind.strip().lower() == "application/json"
-
-
-def is_from_elsewhere(exchange: Exchange) -> bool:
-    """Whether a browser says that a page of another origin sends this."""
-    headers = exchange.headers
-    if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-        return True
-    origin = headers.get("origin")
-    if origin is None:
-        return False
-    host = headers.get("host", "").lower()
-    return not host or origin.lower() not in {f"http://{host}", f"https://{host}"}

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from spillway.core.errors import ConfigError
 from spillway.gateway.admin.actions import ACTIONS, ActionFailed, act
-from spillway.gateway.admin.bodies import Nothing, is_from_elsewhere, is_json, read
+from spillway.gateway.admin.bodies import Nothing, is_json, read
+from spillway.gateway.heads import is_from_foreign_page
 from spillway.gateway.refusals import Refusal
 from spillway.runtime.config_errors import near, quoted
 
@@ -27,7 +28,7 @@ async def refuse(exchange: Exchange, note: Note, refusal: Refusal) -> None:
 
 async def keeps_out(exchange: Exchange, note: Note) -> bool:
     """Refuse what a web page of somebody else may have sent; returns whether it was refused."""
-    if is_from_elsewhere(exchange):
+    if is_from_foreign_page(exchange.headers):
         refusal = Refusal(status=403, code="forbidden", message="web pages of other origins may not operate this")
     elif exchange.method not in {"GET", "HEAD"} and not is_json(exchange):
         refusal = Refusal(status=415, code="bad_request", message="content-type must be application/json")

@@ -121,7 +121,7 @@ def _operation(path: str, operation: Operation, door: Door) -> dict[str, Any]:
     if operation.asks:
         statuses += _ASKING
         described["parameters"] += [{"$ref": f"#/components/parameters/{name}"} for name in _WISHES]
-    answers: dict[str, Any] = {"200": _answer(operation)}
+    answers: dict[str, Any] = {"200": _answer(operation)} if operation.answers else {}
     answers |= {status: {"$ref": f"#/components/responses/{shape}{status}"} for status in sorted(statuses)}
     for status, schema_name in operation.other.items():
         answers[status] = {
@@ -135,7 +135,7 @@ def _operation(path: str, operation: Operation, door: Door) -> dict[str, Any]:
 
 def _answer(operation: Operation) -> dict[str, Any]:
     content = {
-        kind: {"schema": {"$ref": f"#/components/schemas/{name}"} if name else {"type": "string"}}
+        kind: {"schema": {"$ref": f"#/components/schemas/{name}"}} if name else {}
         for kind, name in operation.answers.items()
     }
     headers = {"x-request-id": {"$ref": "#/components/headers/x-request-id"}}
@@ -188,7 +188,7 @@ _PARAMETERS: dict[str, Any] = {
         "in": "path",
         "required": True,
         "schema": {"type": "string"},
-        "description": "a deployment",
+        "description": "of what is meant",
     },
 }
 _HEADERS: dict[str, Any] = {

@@ -33,6 +33,10 @@ _JSON = "application/json"
 _EVENTS = "text/event-stream"
 
 
+_NOT_KEPT = "Refused: no response is kept here."
+_COUNT = {_JSON: "Count"}
+
+
 def _query(name: str, schema: dict[str, Any], what: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": what}
 
@@ -58,17 +62,13 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
     },
     "/v1/responses/input_tokens": {
         "post": Operation(
-            "countResponseTokens",
-            "How many input tokens a response has.",
-            "ResponsesRequest",
-            {_JSON: "Object"},
-            asks=True,
+            "countInputTokens", "How many input tokens a response's request has.", "ResponsesRequest", _COUNT, asks=True
         )
     },
     "/v1/responses/{name}": {
-        "get": Operation("getResponse", "Nothing is kept: 400 says so."),
-        "post": Operation("changeResponse", "Nothing is kept: 400 says so."),
-        "delete": Operation("deleteResponse", "Nothing is kept: 400 says so."),
+        "get": Operation("getResponse", _NOT_KEPT, answers={}),
+        "delete": Operation("deleteResponse", _NOT_KEPT, answers={}),
+        "post": Operation("changeResponse", _NOT_KEPT, answers={}),
     },
     "/v1/embeddings": {
         "post": Operation("createEmbedding", "Vectors of texts.", "EmbeddingsRequest", {_JSON: "Embeddings"}, asks=True)
@@ -87,9 +87,7 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         )
     },
     "/v1/messages/count_tokens": {
-        "post": Operation(
-            "countTokens", "How many input tokens a message has.", "CountRequest", {_JSON: "Count"}, asks=True
-        )
+        "post": Operation("countTokens", "How many input tokens a message has.", "CountRequest", _COUNT, asks=True)
     },
     "/healthz": {"get": Operation("alive", "The process runs.", answers={_JSON: "Status"})},
     "/readyz": {
@@ -104,23 +102,25 @@ OPERATIONS: dict[str, dict[str, Operation]] = {
         "post": Operation("setBreaker", "Force the circuit breaker open, or close it.", "BreakerOrder")
     },
     "/admin/deployments/{name}/rebuild-session": {
-        "post": Operation("rebuildSession", "Read the secret again.", "Order", body_required=False)
+        "post": Operation("rebuildSession", "Read the secret again.", "NoOrder", body_required=False)
     },
     "/admin/deployments/{name}/drain": {
-        "post": Operation("drain", "Take no new requests, or take them again.", "Order", body_required=False)
+        "post": Operation("drain", "Take out of service, or put back.", "DrainOrder", body_required=False)
     },
     "/admin/deployments/{name}/limits": {
-        "post": Operation("setLimits", "Change the limits for an incident.", "Order", body_required=False)
+        "post": Operation("setLimits", "Change the limits for an incident, or reset them.", "LimitsOrder")
     },
     "/admin/costs": {
         "get": Operation(
             "costs",
             "Spend and tokens.",
-            query=[_query("by", {"enum": ["deployment", "model", "key", "day"]}, "what the rows are")],
+            query=[
+                _query("by", {"enum": ["deployment", "model", "key", "day"]}, "what the rows are"),
+                _query("since", {"type": "string", "format": "date"}, "from that day on, UTC"),
+            ],
         )
     },
     "/admin/events": {"get": Operation("events", "What the dashboard shows, live.", answers={_EVENTS: ""})},
-    "/admin/requests": {"get": Operation("requests", "The last requests.")},
-    "/admin/reload": {"post": Operation("reload", "Read the project file again.", "Order", body_required=False)},
+    "/admin/reload": {"post": Operation("reload", "Read the project file again.", "NoOrder", body_required=False)},
 }
 """Operations by path and method."""

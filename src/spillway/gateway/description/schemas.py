@@ -7,11 +7,17 @@ from typing import Any
 _TEXT = {"type": "string"}
 _NULL_TEXT = {"type": ["string", "null"]}
 _COUNT = {"type": "integer", "minimum": 1, "maximum": 2**53}
+_LIMIT = {"type": ["integer", "null"], "minimum": 1, "maximum": 10**12}
+_WHILE = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 604_800}
 _OPEN = {"type": "object", "additionalProperties": True}
 
 
 def _object(required: list[str], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": required, "properties": properties, "additionalProperties": True}
+
+
+def _closed(required: list[str], **properties: Any) -> dict[str, Any]:
+    return {**_object(required, **properties), "additionalProperties": False}
 
 
 def _ref(name: str) -> dict[str, Any]:
@@ -30,7 +36,6 @@ _INPUT = {"oneOf": [{"type": "string", "minLength": 1}, _list({"type": "string",
 SCHEMAS: dict[str, Any] = {
     "Object": _OPEN,
     "Status": _object(["status"], status=_TEXT),
-    "Order": _OPEN,
     "ChatMessage": _object(
         ["role", "content"], role={"enum": ["system", "developer", "user", "assistant"]}, content=_CONTENT
     ),
@@ -117,10 +122,18 @@ SCHEMAS: dict[str, Any] = {
     ),
     "CountRequest": _object(["model", "messages"], model=_MODEL, messages=_list(_ref("AnthropicMessage"), 1)),
     "Count": _object(["input_tokens"], input_tokens={"type": "integer", "minimum": 0}),
-    "BreakerOrder": _object(
-        ["action"],
-        action={"enum": ["open", "close"]},
-        for_s={"type": "number", "exclusiveMinimum": 0, "maximum": 86400},
+    "NoOrder": _closed([]),
+    "BreakerOrder": _closed(["action"], action={"enum": ["open", "close"]}, for_s=_WHILE),
+    "DrainOrder": _closed([], action={"enum": ["drain", "resume"]}),
+    "LimitsOrder": _closed(
+        [],
+        action={"enum": ["set", "reset"]},
+        requests_per_minute=_LIMIT,
+        tokens_per_minute=_LIMIT,
+        input_tokens_per_minute=_LIMIT,
+        output_tokens_per_minute=_LIMIT,
+        concurrent_requests=_LIMIT,
+        for_s=_WHILE,
     ),
     "OpenAIError": _object(
         ["error"],

@@ -17,6 +17,7 @@ from spillway.core.errors import InferenceError
 from spillway.core.reply import Tokens
 from spillway.core.request import OPENAI_CHAT
 from spillway.gateway.doors.chat_stream import DONE, Relay, Script
+from spillway.gateway.intake import understood
 from spillway.gateway.refusals import refusal_of
 from spillway.gateway.visit import admitted
 
@@ -32,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 async def chat(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer a chat completion, whole or streamed."""
     body = await exchange.json_object()
-    asked = read_chat(body, idempotency_id=new_id(), native=True)
+    asked = understood(read_chat, body, idempotency_id=new_id(), native=True)
     async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         if asked.stream:
             await _stream(visit, exchange, include_usage=asked.include_usage)

@@ -8,6 +8,7 @@ from spillway.core.clock import new_id
 from spillway.core.reply import Tokens, Usage
 from spillway.core.request import ANTHROPIC
 from spillway.gateway.dialects.anthropic_ask import read_message
+from spillway.gateway.intake import understood
 from spillway.gateway.visit import admitted
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ async def count_tokens(gateway: Gateway, caller: Caller, exchange: Exchange, not
     Nothing is generated or billed, and it takes nothing of the key's tokens, only one of its requests.
     """
     body = await exchange.json_object()
-    asked = read_message(body, exchange.headers, idempotency_id=new_id(), counts=True)
+    asked = understood(read_message, body, exchange.headers, idempotency_id=new_id(), counts=True)
     async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         answer = await visit.whole()
         note.usage = Usage()

@@ -10,8 +10,8 @@ from spillway.core.chat_request import read_embeddings
 from spillway.core.chat_shape import embeddings_list
 from spillway.core.clock import new_id
 from spillway.core.errors import BadRequest
-from spillway.core.places import without_places
 from spillway.core.reply import Embeddings
+from spillway.gateway.intake import understood
 from spillway.gateway.visit import admitted
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 async def embeddings(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer an embeddings request, as numbers or packed in base64 as little-endian float32."""
-    body = without_places(await exchange.json_object())
+    body = await exchange.json_object()
     form = body.get("encoding_format", "float")
     if not isinstance(form, str) or form not in {"float", "base64"}:
         raise BadRequest("encoding_format must be float or base64", param="encoding_format")
-    asked = read_embeddings(body, idempotency_id=new_id())
+    asked = understood(read_embeddings, body, idempotency_id=new_id())
     async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         answer = await visit.whole()
         if isinstance(answer, Embeddings):

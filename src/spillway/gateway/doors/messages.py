@@ -15,6 +15,7 @@ from spillway.core.request import ANTHROPIC
 from spillway.gateway.dialects.anthropic_answer import message_of
 from spillway.gateway.dialects.anthropic_ask import read_message
 from spillway.gateway.dialects.anthropic_events import PING, MessageEvents, Relay, event
+from spillway.gateway.intake import understood
 from spillway.gateway.refusals import refusal_of
 from spillway.gateway.visit import admitted
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 async def messages(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer a message, whole or streamed."""
-    asked = read_message(await exchange.json_object(), exchange.headers, idempotency_id=new_id())
+    asked = understood(read_message, await exchange.json_object(), exchange.headers, idempotency_id=new_id())
     async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         if asked.stream:
             await _stream(visit, exchange)

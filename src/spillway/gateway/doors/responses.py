@@ -13,12 +13,12 @@ import msgspec
 
 from spillway.core.clock import new_id, wall_now
 from spillway.core.errors import BadRequest, InferenceError
-from spillway.core.places import without_places
 from spillway.core.reply import Tokens
 from spillway.core.request import OPENAI_RESPONSES
 from spillway.gateway.dialects.responses_request import AskedResponse, read_response
 from spillway.gateway.dialects.responses_shape import Frame, response
 from spillway.gateway.dialects.responses_stream import RelayedEvents, ResponseEvents
+from spillway.gateway.intake import understood
 from spillway.gateway.refusals import refusal_of
 from spillway.gateway.visit import admitted
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 async def responses(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer with a response, whole or streamed."""
-    asked = read_response(without_places(await exchange.json_object()), idempotency_id=new_id())
+    asked = understood(read_response, await exchange.json_object(), idempotency_id=new_id())
     async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         if asked.stream:
             await _stream(visit, exchange, asked)
@@ -47,7 +47,7 @@ async def responses(gateway: Gateway, caller: Caller, exchange: Exchange, note: 
 
 async def input_tokens(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer how many tokens a request's input has; nothing is generated."""
-    asked = read_response(without_places(await exchange.json_object()), idempotency_id=new_id())
+    asked = understood(read_response, await exchange.json_object(), idempotency_id=new_id())
     counted = msgspec.structs.replace(asked.request, counts=True, native=None)
     async with admitted(gateway, caller, exchange, note, asked.model, counted) as visit:
         answer = await visit.whole()

@@ -13,6 +13,7 @@ from spillway.sim.wire.dialect import CREATED_EPOCH, Route, json_bytes
 
 DIMENSIONS = 16
 MOST_INPUTS = 2048
+MOST_DIMENSIONS = 8192
 
 
 def vector(model: str, content: str, dimensions: int) -> list[float]:
@@ -32,6 +33,8 @@ def embeddings(dialect: str, raw: bytes, route: Route) -> tuple[Ask, bytes]:
         raise BadAsk("you must provide a model parameter", param="model")
     inputs, tokens = _inputs(body.get("input"))
     dimensions = whole_number(body, "dimensions") or DIMENSIONS
+    if dimensions > MOST_DIMENSIONS:
+        raise BadAsk(f"dimensions must be at most {MOST_DIMENSIONS}", param="dimensions")
     packed = body.get("encoding_format") == "base64"
     data: list[dict[str, Any]] = []
     for index, content in enumerate(inputs):
