@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("spillway.gateway")
 _ANTHROPIC = "/v1/messages"
 
+TOLD_TOGETHER_S = 0.02
+"""How long the record of a request waits for others, where many are under way; to tell many at once is cheaper."""
+
+_MANY = 8
+_MOST_UNTOLD = 256
+
 
 class Gateway:
     """The ASGI app.
@@ -74,6 +80,7 @@ class Gateway:
         self.in_flight = 0
         self._keys = tuple(keys)
         self._callers: Callers | None = None
+        self._untold: list[Note] = []
 
     @property
     def callers(self) -> Callers:
@@ -142,6 +149,7 @@ class Gateway:
             await self._refuse(exchange, note, refusal)
         finally:
             self.in_flight -= 1
+            note.ended()
             self._tell(note)
 
     async def _route(self, exchange: Exchange, note: Note) -> None:
@@ -194,14 +202,23 @@ class Gateway:
             return
 
     def _tell(self, note: Note) -> None:
-        if not self.listeners:
-            return
-        record = note.served()
-        for listener in self.listeners:
-            try:
-                listener.on_served(record)
-            except Exception:
-                _logger.exception("a listener failed")
+        untold = self._untold
+        untold.append(note)
+        if self.in_flight < _MANY or len(untold) >= _MOST_UNTOLD:
+            self.tell_all()
+        elif len(untold) == 1:
+            asyncio.get_running_loop().call_later(TOLD_TOGETHER_S, self.tell_all)
+
+    def tell_all(self) -> None:
+        """Tell the listeners of all requests that have ended, in that order."""
+        untold, self._untold = self._untold, []
+        for note in untold:
+            record = note.served()
+            for listener in self.listeners:
+                try:
+                    listener.on_served(record)
+                except Exception:
+                    _logger.exception("a listener failed")
 
 
 def _request_id(scope: Scope) -> str:

@@ -38,6 +38,7 @@ class Note:
         self._exchange = exchange
         self._clock = loop_clock()
         self.started = self._clock()
+        self._ended_at = self.started
         self.door = ""
         self.caller = ""
         self.model = ""
@@ -50,6 +51,10 @@ class Note:
         self.first_content_at: float | None = None
         self.usage: Usage | None = None
         self.cost_pico: int | None = 0
+
+    def ended(self) -> None:
+        """Take note that it has ended now."""
+        self._ended_at = self._clock()
 
     def first_content(self) -> None:
         """Take note that the first content goes out now."""
@@ -71,7 +76,7 @@ class Note:
 
     def served(self) -> Served:
         """Return the record of the request, which has ended."""
-        now = self._clock()
+        now = self._ended_at
         elapsed = now - self.started
         errand = self.errand
         queued, upstream = (0.0, 0.0) if errand is None else (errand.queued_s, errand.upstream_s)
