@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.clock import loop_clock, new_id
+from spillway.core.clock import loop_clock
 from spillway.core.errors import InferenceError, InvalidApiKey
 from spillway.gateway.admin import Console
 from spillway.gateway.callers import Caller, Callers
@@ -102,7 +102,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "http":
-            await self._serve(Exchange(scope, receive, send, _request_id(scope)))
+            await self._serve(Exchange(scope, receive, send))
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
@@ -219,15 +219,3 @@ class Gateway:
                     listener.on_served(record)
                 except Exception:
                     _logger.exception("a listener failed")
-
-
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if (
-            name.lower() == b"x-request-id"
-            and 0 < len(value) <= 128
-            and value.isascii()
-            and value.decode().isprintable()
-        ):
-            return str(value.decode())
-    return f"req_{new_id()}"

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Self
 
+from spillway.gateway.patience import Patience
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -118,7 +120,7 @@ class Attendance:
             raise CallerGone
         try:
             if self._task is None:
-                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                with Patience(asyncio.get_running_loop().time() + WRITE_TIMEOUT_S):
                     await self._send(message)
                 return
             began = self._since = self._loop.time()
