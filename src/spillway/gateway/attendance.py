@@ -21,7 +21,7 @@ WRITE_TIMEOUT_S = 30.0
 KEEP_ALIVE_S = 15.0
 """How long a stream whose head is out may be silent before a sign of life is sent."""
 
-LISTEN_AFTER_S = 0.03
+LISTEN_AFTER_S = 0.06
 """From when on a caller's leaving is waited for; what is answered sooner is not worth it."""
 
 _LOOK_S = 5.0

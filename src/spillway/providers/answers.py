@@ -215,6 +215,7 @@ class StreamedAnswer:
             objected = 0
         finally:
             taken = len(watched) - length_hint(watched.left) - objected
+            watched.left = _SPENT  # it would hold the list that holds it
             self._keep(events if taken == len(events) else events[:taken], idle=not out)
 
     def _keep(self, events: Sequence[RawEvent], *, idle: bool) -> None:
@@ -244,6 +245,9 @@ class StreamedAnswer:
     def __repr__(self) -> str:
         state = "closed" if self._response is None else "finished" if self._wire.finished else "open"
         return f"<StreamedAnswer {self._kind} {self.request_id} {state}>"
+
+
+_SPENT: Iterator[RawEvent] = iter(())
 
 
 class _Watched(list[RawEvent]):

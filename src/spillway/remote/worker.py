@@ -144,13 +144,18 @@ async def _ask(call: Call, target: Target, later: Sequence[Target]) -> Answer | 
     while True:
         engine = call.engine
         try:
-            if later and call.may_shift_early and call.may_fall_back:
-                _shift_early(call, engine, later)
             grant = None
-            if detour is None or detour.fresh:
+            fresh = detour is None or detour.fresh
+            may_shift = bool(later) and call.may_shift_early and call.may_fall_back
+            at_ease = may_shift and fresh and engine.at_ease()
+            if may_shift and not at_ease:
+                _shift_early(call, engine, later)
+            if fresh:
                 if engine.credential.recheck_due():
                     await _recheck_credential(call, engine)
                 grant = engine.try_admit(call)
+                if grant is None and at_ease:
+                    _shift_early(call, engine, later)
             if grant is None:
                 if detour is None or detour.fresh:
                     grant = await engine.wait_for_grant(call)

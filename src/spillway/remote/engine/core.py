@@ -125,6 +125,10 @@ class Engine:
             and self.gates.limiter.blocked_for() <= 0
         )
 
+    def at_ease(self) -> bool:
+        """Whether nobody waits here and nothing but its own limits can make a request wait."""
+        return bool(self.pool.free) and not self.queue and self.healthy()
+
     def drain_rate(self) -> float:
         """Return how many requests leave its slots per second."""
         return self._drain_rate.per_second(self.clock())
