@@ -121,6 +121,7 @@ class Gateway:
                 _ = self.callers  # what is wrong with the keys is said before anybody is served
                 await send({"type": "lifespan.startup.complete"})
             else:
+                self.tell_all()
                 await self.cluster.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

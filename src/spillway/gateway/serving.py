@@ -23,6 +23,7 @@ from spillway.core.clock import sleep
 from spillway.core.errors import ConfigError
 from spillway.gateway.app import Gateway
 from spillway.gateway.binding import Bind, claim, read_bind
+from spillway.gateway.collecting import settle_down
 from spillway.gateway.credentials import Credentials, careless, read_credentials
 from spillway.gateway.reaching import unreachable
 from spillway.gateway.reloading import Reloader, check_open, hosts_of
@@ -111,8 +112,9 @@ class _Running:
             credentials,
             bind=self._bind,
             environ=environment(),
-            then=lambda: self._follow_circuits(gateway),
+            then=lambda: self._reloaded(gateway),
         )
+        settle_down()
         server = self._server(gateway)
         serving = asyncio.ensure_future(server.serve())
         if await self._unless_stopped(self._listens()) is not None:
@@ -133,6 +135,10 @@ class _Running:
         self._unfollow()
         self._unfollow = log_circuits(gateway.cluster)
 
+    def _reloaded(self, gateway: Gateway) -> None:
+        self._follow_circuits(gateway)
+        settle_down()
+
     async def _listens(self) -> bool:
         """Return once connections are taken."""
         while True:
@@ -152,6 +158,7 @@ class _Running:
         within = f"; {count} under way, at most {DRAIN_S:g} s" if count else ""
         self._say("stopping", f"no new connections{within}; a second signal ends it at once")
         ended = await drain(gateway, self._stop)
+        gateway.tell_all()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_BYTES_S):
                 await serving

@@ -65,6 +65,7 @@ class Engine:
         self.runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
         config = deployment.runtime_config
+        self.model = deployment.provider_model
         self.endpoint = "" if config is None else config.endpoint or ""
         self._open_runners = self.runners
         self.gates = gates

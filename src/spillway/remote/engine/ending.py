@@ -141,7 +141,8 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
         metrics.failed += 1
     if fell_back:
         metrics.fell_back += 1
-    if engine.observers:
+    observers = [observer for observer in engine.observers if getattr(observer, "heeds_requests", True)]
+    if observers:
         now = engine.clock()
         request = call.request
         record = RequestRecord(
@@ -158,7 +159,7 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
             tenant=call.tenant,
             provider=engine.kind,
             endpoint=engine.endpoint,
-            model=engine.deployment.provider_model,
+            model=engine.model,
             operation="embeddings" if request.inputs is not None else "count_tokens" if request.counts else "chat",
             stream=call.stream,
             max_tokens=request.max_tokens,
@@ -166,7 +167,7 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
             top_p=request.top_p,
             seed=request.seed,
         )
-        for observer in engine.observers:
+        for observer in observers:
             tell(observer.on_request, record)
 
 
