@@ -65,7 +65,6 @@ class Engine:
         self.runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
         config = deployment.runtime_config
-        self.model = deployment.provider_model
         self.endpoint = "" if config is None else config.endpoint or ""
         self._open_runners = self.runners
         self.gates = gates
@@ -125,10 +124,6 @@ class Engine:
             and self.gates.breaker.would_admit()
             and self.gates.limiter.blocked_for() <= 0
         )
-
-    def at_ease(self) -> bool:
-        """Whether nobody waits here and nothing but its own limits can make a request wait."""
-        return bool(self.pool.free) and not self.queue and self.healthy()
 
     def drain_rate(self) -> float:
         """Return how many requests leave its slots per second."""

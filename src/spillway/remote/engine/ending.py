@@ -159,7 +159,7 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
             tenant=call.tenant,
             provider=engine.kind,
             endpoint=engine.endpoint,
-            model=engine.model,
+            model=engine.deployment.provider_model,
             operation="embeddings" if request.inputs is not None else "count_tokens" if request.counts else "chat",
             stream=call.stream,
             max_tokens=request.max_tokens,

@@ -206,7 +206,7 @@ def _tell(
         tenant=call.tenant,
         provider=engine.kind,
         endpoint=engine.endpoint,
-        model=engine.model,
+        model=engine.deployment.provider_model,
         status=status,
         reason=reason,
         response_model=model if isinstance(model, str) else "",
