@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.clock import loop_clock
+from spillway.core.clock import LoopInSight, loop_clock
 from spillway.core.errors import InferenceError, InvalidApiKey
 from spillway.gateway.admin import Console
 from spillway.gateway.callers import Caller, Callers
@@ -81,6 +81,7 @@ class Gateway:
         self._keys = tuple(keys)
         self._callers: Callers | None = None
         self._untold: list[Note] = []
+        self._loop = LoopInSight()
 
     @property
     def callers(self) -> Callers:
@@ -102,7 +103,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "http":
-            await self._serve(Exchange(scope, receive, send))
+            await self._serve(Exchange(scope, receive, send, self._loop()))
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
@@ -208,7 +209,7 @@ class Gateway:
         if self.in_flight < _MANY or len(untold) >= _MOST_UNTOLD:
             self.tell_all()
         elif len(untold) == 1:
-            asyncio.get_running_loop().call_later(TOLD_TOGETHER_S, self.tell_all)
+            self._loop().call_later(TOLD_TOGETHER_S, self.tell_all)
 
     def tell_all(self) -> None:
         """Tell the listeners of all requests that have ended, in that order."""

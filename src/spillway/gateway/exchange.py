@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from spillway.core.clock import loop_clock, new_id
+from spillway.core.clock import clock_of, new_id
 from spillway.gateway.attendance import Attendance, CallerGone, Receive, Send
 from spillway.gateway.heads import check_form, check_size, has_body, is_last, read_headers
 from spillway.gateway.intake import check_content_type, json_object, read_body
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["CallerGone", "Exchange", "Receive", "Scope", "Send"]
 
@@ -47,6 +50,7 @@ class Exchange:
     __slots__ = (
         "_body_read",
         "_body_s",
+        "_loop",
         "_receive",
         "_scope",
         "attendance",
@@ -63,7 +67,7 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, loop: asyncio.AbstractEventLoop) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")
@@ -74,10 +78,11 @@ class Exchange:
         self.request_id = _named(headers.get("x-request-id")) or f"req_{new_id()}"
         self.begun = False
         self.status = 0
-        self.attendance = Attendance(receive, send)
+        self.attendance = Attendance(receive, send, loop)
         self.extra_headers: dict[str, str] = {}
         self._body_s = 0.0
-        self.clock = loop_clock()
+        self.clock = clock_of(loop)
+        self._loop = loop
         self._receive = receive
         self._scope = scope
         self._body_read = False
@@ -118,7 +123,7 @@ class Exchange:
         """
         began = self.clock()
         try:
-            body = await read_body(self._receive, self.headers)
+            body = await read_body(self._receive, self.headers, self._loop)
         finally:
             self._body_s += self.clock() - began
         self._body_read = True

@@ -40,7 +40,7 @@ _decode = msgspec.json.Decoder().decode
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> bytes:
     """Return the whole body, decompressed.
 
     Raises:
@@ -54,17 +54,16 @@ async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
         raise Unfit(415, "content-encoding must be gzip or identity")
     if int(headers.get("content-length", "0")) > BODY_LIMIT:
         raise Unfit(413, f"the body is larger than {BODY_LIMIT} bytes")
-    body = await _pieces(receive)
+    body = await _pieces(receive, loop)
     return body if plain else await _inflated(body)
 
 
-async def _pieces(receive: Receive) -> bytes:
-    loop = asyncio.get_running_loop()
+async def _pieces(receive: Receive, loop: asyncio.AbstractEventLoop) -> bytes:
     began = loop.time()
     pieces: list[bytes] = []
     size = 0
     try:
-        with Patience(began + BODY_TIMEOUT_S) as patience:
+        with Patience(began + BODY_TIMEOUT_S, loop) as patience:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

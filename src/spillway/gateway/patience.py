@@ -16,20 +16,21 @@ class Patience:
 
     Args:
         at: the loop's seconds.
+        loop: the running one.
     """
 
     __slots__ = ("_at", "_before", "_loop", "_struck", "_task", "_timer")
 
-    def __init__(self, at: float) -> None:
+    def __init__(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
         self._at = at
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._task: asyncio.Task[Any]
         self._timer: asyncio.TimerHandle
         self._before = 0
         self._struck = False
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("only a task has patience")
         self._task = task

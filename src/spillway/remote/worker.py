@@ -87,7 +87,7 @@ async def answer(call: Call, route: Sequence[Target]) -> Answer | LiveStream:
     Cancellation: cancels the request; slot, permit, ticket, money and socket are given back before it is raised.
     """
     watch = call.watch
-    watch.attend(asyncio.current_task())
+    watch.attend(asyncio.current_task(call.loop))
     asked = route[0]
     call.engine = asked.pick(())
     call.engine.metrics.accepted += 1
