@@ -25,6 +25,7 @@ from spillway.gateway.app import Gateway
 from spillway.gateway.binding import Bind, claim, read_bind
 from spillway.gateway.collecting import settle_down
 from spillway.gateway.credentials import Credentials, careless, read_credentials
+from spillway.gateway.one_core import threads_wait_their_turn
 from spillway.gateway.reaching import unreachable
 from spillway.gateway.reloading import Reloader, check_open, hosts_of
 from spillway.gateway.room import connections
@@ -115,9 +116,11 @@ class _Running:
             then=lambda: self._reloaded(gateway),
         )
         settle_down()
-        server = self._server(gateway)
-        serving = asyncio.ensure_future(server.serve())
-        if await self._unless_stopped(self._listens()) is not None:
+        with threads_wait_their_turn():
+            server = self._server(gateway)
+            serving = asyncio.ensure_future(server.serve())
+            listens = await self._unless_stopped(self._listens())
+        if listens is not None:
             self._greet(gateway)
         reloading = asyncio.ensure_future(self._reload_when_asked(gateway.reloader))
         stopping = asyncio.ensure_future(self._stop.asked.wait())
