@@ -40,8 +40,13 @@ _decode = msgspec.json.Decoder().decode
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], loop: asyncio.AbstractEventLoop) -> bytes:
+async def read_body(
+    receive: Receive, headers: Mapping[str, str], loop: asyncio.AbstractEventLoop | None = None
+) -> bytes:
     """Return the whole body, decompressed.
+
+    Args:
+        loop: the running one, if it is known.
 
     Raises:
         Unfit: it is longer than `BODY_LIMIT` (413), came too slowly (408), in a coding that is not taken (415), or not
@@ -54,7 +59,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], loop: asyncio.
         raise Unfit(415, "content-encoding must be gzip or identity")
     if int(headers.get("content-length", "0")) > BODY_LIMIT:
         raise Unfit(413, f"the body is larger than {BODY_LIMIT} bytes")
-    body = await _pieces(receive, loop)
+    body = await _pieces(receive, loop or asyncio.get_running_loop())
     return body if plain else await _inflated(body)
 
 
