@@ -223,10 +223,10 @@ def settle(permit: Permit, usage: Usage | None, *, sent: bool) -> None:
     """Put what a request came to in place of what its key's limit was charged."""
     if not sent:
         permit.refund()
+    elif usage is not None:
+        permit.reconcile(usage.total_tokens)
     else:
         permit.sent()
-        if usage is not None:
-            permit.reconcile(usage.total_tokens)
     permit.release()
 
 

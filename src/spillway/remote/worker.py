@@ -36,7 +36,7 @@ from spillway.remote.engine.actor import Resize
 from spillway.remote.engine.credential import reread_credential
 from spillway.remote.engine.detour import Detour, Target
 from spillway.remote.engine.ending import SHUTTING_DOWN, close_books, close_now, cut_short, out_of_time
-from spillway.remote.engine.forecast import at_ease, predicted_wait
+from spillway.remote.engine.forecast import predicted_wait
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.settle import settle_failure
 from spillway.remote.engine.slot import WorkerSlot
@@ -147,15 +147,12 @@ async def _ask(call: Call, target: Target, later: Sequence[Target]) -> Answer | 
             grant = None
             fresh = detour is None or detour.fresh
             may_shift = bool(later) and call.may_shift_early and call.may_fall_back
-            calm = may_shift and fresh and at_ease(engine)
-            if may_shift and not calm:
-                _shift_early(call, engine, later)
             if fresh:
                 if engine.credential.recheck_due():
                     await _recheck_credential(call, engine)
                 grant = engine.try_admit(call)
-                if grant is None and calm:
-                    _shift_early(call, engine, later)
+            if grant is None and may_shift:
+                _shift_early(call, engine, later)
             if grant is None:
                 if detour is None or detour.fresh:
                     grant = await engine.wait_for_grant(call)

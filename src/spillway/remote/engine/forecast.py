@@ -49,11 +49,6 @@ class HoldTimes:
         return f"<HoldTimes {self.mean:.3f} s of {self.count}>"
 
 
-def at_ease(engine: Engine) -> bool:
-    """Return whether nobody waits there and nothing but its own limits can make a request wait."""
-    return bool(engine.pool.free) and not engine.queue and engine.healthy()
-
-
 def predicted_wait(engine: Engine, call: Call) -> float:
     """Return the seconds for which limit, provider or breaker would hold `call` up if it came here now.
 
