@@ -68,7 +68,9 @@ def read_chat(body: Mapping[str, Any], *, idempotency_id: str, native: bool = Fa
         raise BadRequest("messages is missing", param="messages")
     if isinstance(messages, str):
         raise BadRequest("messages is not a list", param="messages")
-    extra = {key: value for key, value in body.items() if key not in _UNDERSTOOD}
+    extra = None
+    if not _UNDERSTOOD.issuperset(body):
+        extra = {key: value for key, value in body.items() if key not in _UNDERSTOOD}
     options = fields.stream_options
     request = GenerateRequest(
         messages=as_messages(messages),
@@ -81,7 +83,7 @@ def read_chat(body: Mapping[str, Any], *, idempotency_id: str, native: bool = Fa
         tool_choice=fields.tool_choice,
         response_format=fields.response_format,
         reasoning_effort=fields.reasoning_effort,
-        extra=extra or None,
+        extra=extra,
         native=NativeBody(wire=OPENAI_CHAT, body=body) if native else None,
         idempotency_id=idempotency_id,
     )

@@ -86,12 +86,14 @@ def as_messages(prompt: Prompt) -> Sequence[Message]:
     """
     if isinstance(prompt, str):
         return ({"role": "user", "content": prompt},)
-    if isinstance(prompt, Mapping) or not isinstance(prompt, Sequence):
+    if type(prompt) is not list and (isinstance(prompt, Mapping) or not isinstance(prompt, Sequence)):
         raise BadRequest(f"a prompt is text or a list of messages, not {type(prompt).__name__}")
     if not prompt:
         raise BadRequest("messages is empty")
     for index, message in enumerate(prompt):
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        if type(message) is not dict and not isinstance(message, Mapping):
+            raise BadRequest(f"messages[{index}] is not an object with a role")
+        if not isinstance(message.get("role"), str):
             raise BadRequest(f"messages[{index}] is not an object with a role")
     return cast("Sequence[Message]", prompt)
 

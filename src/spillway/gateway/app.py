@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.clock import loop_clock, new_id
+from spillway.core.clock import LoopInSight, loop_clock
 from spillway.core.errors import InferenceError, InvalidApiKey
 from spillway.gateway.admin import Console
 from spillway.gateway.callers import Caller, Callers
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("spillway.gateway")
 _ANTHROPIC = "/v1/messages"
+
+TOLD_TOGETHER_S = 0.02
+"""How long the record of a request waits for others, where many are under way; to tell many at once is cheaper."""
+
+_MANY = 8
+_MOST_UNTOLD = 256
 
 
 class Gateway:
@@ -74,6 +80,8 @@ class Gateway:
         self.in_flight = 0
         self._keys = tuple(keys)
         self._callers: Callers | None = None
+        self._untold: list[Note] = []
+        self._loop = LoopInSight()
 
     @property
     def callers(self) -> Callers:
@@ -95,7 +103,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "http":
-            await self._serve(Exchange(scope, receive, send, _request_id(scope)))
+            await self._serve(Exchange(scope, receive, send, self._loop()))
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
@@ -114,6 +122,7 @@ class Gateway:
                 _ = self.callers  # what is wrong with the keys is said before anybody is served
                 await send({"type": "lifespan.startup.complete"})
             else:
+                self.tell_all()
                 await self.cluster.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -142,6 +151,7 @@ class Gateway:
             await self._refuse(exchange, note, refusal)
         finally:
             self.in_flight -= 1
+            note.ended()
             self._tell(note)
 
     async def _route(self, exchange: Exchange, note: Note) -> None:
@@ -194,23 +204,20 @@ class Gateway:
             return
 
     def _tell(self, note: Note) -> None:
-        if not self.listeners:
-            return
-        record = note.served()
-        for listener in self.listeners:
-            try:
-                listener.on_served(record)
-            except Exception:
-                _logger.exception("a listener failed")
+        untold = self._untold
+        untold.append(note)
+        if self.in_flight < _MANY or len(untold) >= _MOST_UNTOLD:
+            self.tell_all()
+        elif len(untold) == 1:
+            self._loop().call_later(TOLD_TOGETHER_S, self.tell_all)
 
-
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if (
-            name.lower() == b"x-request-id"
-            and 0 < len(value) <= 128
-            and value.isascii()
-            and value.decode().isprintable()
-        ):
-            return str(value.decode())
-    return f"req_{new_id()}"
+    def tell_all(self) -> None:
+        """Tell the listeners of all requests that have ended, in that order."""
+        untold, self._untold = self._untold, []
+        for note in untold:
+            record = note.served()
+            for listener in self.listeners:
+                try:
+                    listener.on_served(record)
+                except Exception:
+                    _logger.exception("a listener failed")

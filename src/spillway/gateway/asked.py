@@ -25,12 +25,18 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     max_cost_usd: float | None = None
 
 
+_NAMES = frozenset({"x-spillway-fallback", "x-spillway-priority", "x-spillway-timeout-s", "x-spillway-max-cost-usd"})
+_NONE = Wishes()
+
+
 def read_wishes(headers: Mapping[str, str]) -> Wishes:
     """Return what the headers ask.
 
     Raises:
         BadRequest: one of them can't be read; the message names it.
     """
+    if _NAMES.isdisjoint(headers):
+        return _NONE
     fallback = headers.get("x-spillway-fallback", "on").strip().lower()
     if fallback not in {"on", "off"}:
         raise BadRequest("x-spillway-fallback must be on or off", param="x-spillway-fallback")

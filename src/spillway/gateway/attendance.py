@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Self
 
+from spillway.gateway.patience import Patience
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -19,7 +21,7 @@ WRITE_TIMEOUT_S = 30.0
 KEEP_ALIVE_S = 15.0
 """How long a stream whose head is out may be silent before a sign of life is sent."""
 
-LISTEN_AFTER_S = 0.03
+LISTEN_AFTER_S = 0.06
 """From when on a caller's leaving is waited for; what is answered sooner is not worth it."""
 
 _LOOK_S = 5.0
@@ -41,6 +43,7 @@ class Attendance:
     Args:
         receive: ASGI's; called once the body was read, and by nobody else from then on.
         send: ASGI's.
+        loop: the running one.
 
     Attributes:
         gone: whether the caller has left, or took nothing for `WRITE_TIMEOUT_S`.
@@ -65,10 +68,10 @@ class Attendance:
         "waited_s",
     )
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, loop: asyncio.AbstractEventLoop) -> None:
         self._receive = receive
         self._send = send
-        self._loop: asyncio.AbstractEventLoop
+        self._loop = loop
         self._task: asyncio.Task[Any] | None = None
         self._before = 0
         self._struck = False
@@ -82,13 +85,12 @@ class Attendance:
         self.waited_s = 0.0
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("an answer is made by a task")
         self._task = task
         self._before = task.cancelling()
-        self._loop = loop = task.get_loop()
-        self._timer = loop.call_later(LISTEN_AFTER_S, self._look)
+        self._timer = self._loop.call_later(LISTEN_AFTER_S, self._look)
         return self
 
     def __exit__(
@@ -118,7 +120,7 @@ class Attendance:
             raise CallerGone
         try:
             if self._task is None:
-                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                with Patience(self._loop.time() + WRITE_TIMEOUT_S, self._loop):
                     await self._send(message)
                 return
             began = self._since = self._loop.time()

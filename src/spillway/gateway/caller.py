@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from spillway.runtime.project import GatewayKey
 
 
+_MOST_KNOWN = 256
+
+
 class Caller:
     """One gateway key and what it may do.
 
@@ -40,6 +43,7 @@ class Caller:
         self.settings = settings
         self.limits = _limits(settings)
         self._models = settings.models
+        self._known: set[str] = set()
         self._ceiling = Priority.parse(settings.max_priority)
         self._limiter = RateLimiterActor(f"key {self.name}", self.limits, clock=clock).handle()
         self._output_p95 = OutputP95()
@@ -72,6 +76,7 @@ class Caller:
             return
         self.settings = settings
         self._models = settings.models
+        self._known.clear()
         self._ceiling = Priority.parse(settings.max_priority)
         limits = _limits(settings)
         if limits != self.limits:
@@ -81,7 +86,12 @@ class Caller:
 
     def may_ask(self, model: str) -> bool:
         """Whether the key is for `model`, a name or group; a group's members are reached through the group then."""
-        return not self._models or any(fnmatch.fnmatchcase(model, pattern) for pattern in self._models)
+        if model in self._known:
+            return True
+        may = not self._models or any(fnmatch.fnmatchcase(model, pattern) for pattern in self._models)
+        if may and len(self._known) < _MOST_KNOWN:
+            self._known.add(model)
+        return may
 
     def check_model(self, model: str) -> None:
         """Raise ModelNotFound for what the key is not for: to its holder it does not exist."""
@@ -213,10 +223,10 @@ def settle(permit: Permit, usage: Usage | None, *, sent: bool) -> None:
     """Put what a request came to in place of what its key's limit was charged."""
     if not sent:
         permit.refund()
+    elif usage is not None:
+        permit.reconcile(usage.total_tokens)
     else:
         permit.sent()
-        if usage is not None:
-            permit.reconcile(usage.total_tokens)
     permit.release()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -29,6 +30,8 @@ LONGEST_KEY = 512
 
 _NOBODY = GatewayKey(name="open", key=Secret("-"), max_priority="critical")
 """Who asks where no key is asked for."""
+
+_SHOWN = frozenset({"authorization", "x-api-key"})
 
 _UNREAD = Secret("-")
 """In the settings of a key whose secret nobody has."""
@@ -105,7 +108,7 @@ class Callers:
         self._stored = keys
         self._lay_out()
 
-    def identify(self, headers: Mapping[str, str], repeated: Iterable[str]) -> Caller:
+    def identify(self, headers: Mapping[str, str], repeated: AbstractSet[str]) -> Caller:
         """Return who shows which key, in `Authorization: Bearer` or `x-api-key`.
 
         Raises:
@@ -113,7 +116,7 @@ class Callers:
         """
         if self._nobody is not None:
             return self._nobody
-        if {"authorization", "x-api-key"} & set(repeated):
+        if repeated and not _SHOWN.isdisjoint(repeated):
             raise InvalidApiKey("more than one key was shown")
         key = headers.get("x-api-key", "")
         if not key:

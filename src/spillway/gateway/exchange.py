@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from spillway.core.clock import loop_clock
+from spillway.core.clock import clock_of, new_id
 from spillway.gateway.attendance import Attendance, CallerGone, Receive, Send
 from spillway.gateway.heads import check_form, check_size, has_body, is_last, read_headers
 from spillway.gateway.intake import check_content_type, json_object, read_body
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["CallerGone", "Exchange", "Receive", "Scope", "Send"]
 
@@ -22,6 +25,8 @@ COMMENT = b": keep-alive\n\n"
 
 JSON = b"application/json"
 EVENTS = b"text/event-stream; charset=utf-8"
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_LONGEST_ID = 128
 
 _encode = msgspec.json.Encoder().encode
 
@@ -39,16 +44,18 @@ class Exchange:
         status: of the answer, 0 before its head is out.
         begun: whether the head of the answer is out; after that no other answer is possible.
         attendance: whether the caller is there; entered by who makes an answer that takes time.
+        clock: the loop's.
     """
 
     __slots__ = (
         "_body_read",
         "_body_s",
-        "_clock",
+        "_loop",
         "_receive",
         "_scope",
         "attendance",
         "begun",
+        "clock",
         "extra_headers",
         "headers",
         "method",
@@ -60,7 +67,7 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, loop: asyncio.AbstractEventLoop) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")
@@ -68,13 +75,14 @@ class Exchange:
         self.peer: str = client[0] if client else ""
         headers, self.repeated = read_headers(scope["headers"])
         self.headers: Mapping[str, str] = headers
-        self.request_id = request_id
+        self.request_id = _named(headers.get("x-request-id")) or f"req_{new_id()}"
         self.begun = False
         self.status = 0
-        self.attendance = Attendance(receive, send)
+        self.attendance = Attendance(receive, send, loop)
         self.extra_headers: dict[str, str] = {}
         self._body_s = 0.0
-        self._clock = loop_clock()
+        self.clock = clock_of(loop)
+        self._loop = loop
         self._receive = receive
         self._scope = scope
         self._body_read = False
@@ -113,11 +121,11 @@ class Exchange:
             Unfit: it is too long, came too slowly, not to its end, or in a coding that is not taken.
             BadRequest: it is not what its coding says.
         """
-        began = self._clock()
+        began = self.clock()
         try:
-            body = await read_body(self._receive, self.headers)
+            body = await read_body(self._receive, self.headers, self._loop)
         finally:
-            self._body_s += self._clock() - began
+            self._body_s += self.clock() - began
         self._body_read = True
         return body
 
@@ -186,14 +194,18 @@ class Exchange:
     async def _begin(self, status: int, headers: Mapping[str, str], kind: bytes) -> None:
         self.begun = True
         self.status = status
-        rows = [
-            (b"content-type", kind),
-            (b"x-content-type-options", b"nosniff"),
-            (b"x-request-id", self.request_id.encode("latin-1", "replace")),
-        ]
-        for name, value in {**self.extra_headers, **headers}.items():
-            rows.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
+        rows = [(b"content-type", kind), _NOSNIFF, (b"x-request-id", self.request_id.encode("latin-1", "replace"))]
+        if self.extra_headers:
+            headers = {**self.extra_headers, **headers}
+        rows += [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
         await self.attendance.put({"type": "http.response.start", "status": status, "headers": rows})
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.path} {'begun' if self.begun else 'open'}>"
+
+
+def _named(request_id: str | None) -> str | None:
+    """Return the caller's own name of its request if it is one that may stand in a header and a log."""
+    if request_id and len(request_id) <= _LONGEST_ID and request_id.isascii() and request_id.isprintable():
+        return request_id
+    return None

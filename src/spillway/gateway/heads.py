@@ -6,9 +6,11 @@ is refused here, before the body is read and before anybody is asked who is ther
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 
 LONGEST_TARGET = 8 * 1024
 """Bytes of path and query together."""
@@ -23,6 +25,8 @@ LARGEST_HEAD = 64 * 1024
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]{1,5})?")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _FRAMING = frozenset({"transfer-encoding", "content-length", "host", "expect", "content-encoding", "content-type"})
+
+_NONE: AbstractSet[str] = frozenset()
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -41,10 +45,12 @@ class Unfit(Exception):
         self.message = message
 
 
-def read_headers(rows: RawHeaders) -> tuple[dict[str, str], set[str]]:
+def read_headers(rows: RawHeaders) -> tuple[dict[str, str], AbstractSet[str]]:
     """Return the headers by their names in lower case, and the names that came more than once: of these the first."""
-    headers: dict[str, str] = {}
-    repeated: set[str] = set()
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in rows}
+    if len(headers) == len(rows):
+        return headers, _NONE
+    headers, repeated = {}, set()
     for raw_name, raw_value in rows:
         name = raw_name.decode("latin-1").lower()
         if name in headers:
@@ -67,6 +73,8 @@ def check_size(rows: RawHeaders, target: int) -> None:
         raise Unfit(414, f"the URL is longer than {LONGEST_TARGET} bytes")
     if len(rows) > MOST_HEADERS:
         raise Unfit(431, f"there are more than {MOST_HEADERS} headers")
+    if sum(map(len, itertools.chain.from_iterable(rows))) + 4 * len(rows) <= LONGEST_HEADER:
+        return
     total = 0
     for name, value in rows:
         size = len(name) + len(value) + 4
@@ -99,7 +107,7 @@ def check_form(method: str, http_version: str, headers: Mapping[str, str], repea
     if not host:
         if http_version == "1.1":
             raise Unfit(400, "the header host is missing")
-    elif _HOST.fullmatch(host) is None:
+    elif host_name(host) is None:
         raise Unfit(400, "the header host is not valid")
     expected = headers.get("expect")
     if expected is not None and expected.strip().lower() != "100-continue":
@@ -148,8 +156,11 @@ class Hosts:
         return f"<Hosts {'any' if self._names is None else ' '.join(sorted(self._names))}>"
 
 
-def host_name(host: str) -> str:
-    """Return a `Host` without its port, in lower case and without the root's dot."""
+@lru_cache(maxsize=256)
+def host_name(host: str) -> str | None:
+    """Return a `Host` without its port, in lower case and without the root's dot; None for what is no host."""
+    if _HOST.fullmatch(host) is None:
+        return None
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
     return name.lower().rstrip(".")
 

@@ -12,6 +12,7 @@ import msgspec
 from spillway.core.errors import BadRequest
 from spillway.core.places import without_places
 from spillway.gateway.heads import Unfit
+from spillway.gateway.patience import Patience
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of a body, as it comes and after decompression."""
@@ -31,6 +32,9 @@ DENSEST = 1_000_000
 _AT_ONCE = 256 * 1024
 """Bytes that are unpacked on the loop; more than that is a thread's work."""
 
+_PLAIN = frozenset({"", "identity"})
+_PACKED = frozenset({"gzip", "x-gzip"})
+
 _decode = msgspec.json.Decoder().decode
 
 Asked = ParamSpec("Asked")
@@ -39,30 +43,35 @@ T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes:
+async def read_body(
+    receive: Receive, headers: Mapping[str, str], loop: asyncio.AbstractEventLoop | None = None
+) -> bytes:
     """Return the whole body, decompressed.
+
+    Args:
+        loop: the running one, if it is known.
 
     Raises:
         Unfit: it is longer than `BODY_LIMIT` (413), came too slowly (408), in a coding that is not taken (415), or not
             to its end, because the caller left or its chunks are none (400): the two can't be told apart.
         BadRequest: it is not what its coding says.
     """
-    coding = headers.get("content-encoding", "identity").strip().lower()
-    if coding not in {"", "identity", "gzip", "x-gzip"}:
+    coding = headers.get("content-encoding")
+    plain = coding is None or coding.strip().lower() in _PLAIN
+    if not plain and str(coding).strip().lower() not in _PACKED:
         raise Unfit(415, "content-encoding must be gzip or identity")
     if int(headers.get("content-length", "0")) > BODY_LIMIT:
         raise Unfit(413, f"the body is larger than {BODY_LIMIT} bytes")
-    body = await _pieces(receive)
-    return body if coding in {"", "identity"} else await _inflated(body)
+    body = await _pieces(receive, loop or asyncio.get_running_loop())
+    return body if plain else await _inflated(body)
 
 
-async def _pieces(receive: Receive) -> bytes:
-    loop = asyncio.get_running_loop()
+async def _pieces(receive: Receive, loop: asyncio.AbstractEventLoop) -> bytes:
     began = loop.time()
     pieces: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout_at(began + BODY_TIMEOUT_S) as patience:
+        with Patience(began + BODY_TIMEOUT_S, loop) as patience:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -77,7 +86,7 @@ async def _pieces(receive: Receive) -> bytes:
                     break
                 if piece:
                     now = loop.time()
-                    patience.reschedule(BODY_TIMEOUT_S + min(now, began + size / SLOWEST_BODY))
+                    patience.until(BODY_TIMEOUT_S + min(now, began + size / SLOWEST_BODY))
     except TimeoutError:
         raise Unfit(408, "the body came too slowly") from None
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -23,7 +23,9 @@ from spillway.core.clock import sleep
 from spillway.core.errors import ConfigError
 from spillway.gateway.app import Gateway
 from spillway.gateway.binding import Bind, claim, read_bind
+from spillway.gateway.collecting import settle_down
 from spillway.gateway.credentials import Credentials, careless, read_credentials
+from spillway.gateway.one_core import threads_wait_their_turn
 from spillway.gateway.reaching import unreachable
 from spillway.gateway.reloading import Reloader, check_open, hosts_of
 from spillway.gateway.room import connections
@@ -111,11 +113,14 @@ class _Running:
             credentials,
             bind=self._bind,
             environ=environment(),
-            then=lambda: self._follow_circuits(gateway),
+            then=lambda: self._reloaded(gateway),
         )
-        server = self._server(gateway)
-        serving = asyncio.ensure_future(server.serve())
-        if await self._unless_stopped(self._listens()) is not None:
+        settle_down()
+        with threads_wait_their_turn():
+            server = self._server(gateway)
+            serving = asyncio.ensure_future(server.serve())
+            listens = await self._unless_stopped(self._listens())
+        if listens is not None:
             self._greet(gateway)
         reloading = asyncio.ensure_future(self._reload_when_asked(gateway.reloader))
         stopping = asyncio.ensure_future(self._stop.asked.wait())
@@ -132,6 +137,10 @@ class _Running:
         """Log the changes of all circuits there are now, each once."""
         self._unfollow()
         self._unfollow = log_circuits(gateway.cluster)
+
+    def _reloaded(self, gateway: Gateway) -> None:
+        self._follow_circuits(gateway)
+        settle_down()
 
     async def _listens(self) -> bool:
         """Return once connections are taken."""
@@ -152,6 +161,7 @@ class _Running:
         within = f"; {count} under way, at most {DRAIN_S:g} s" if count else ""
         self._say("stopping", f"no new connections{within}; a second signal ends it at once")
         ended = await drain(gateway, self._stop)
+        gateway.tell_all()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_BYTES_S):
                 await serving

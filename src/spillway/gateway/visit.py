@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import msgspec
 
-from spillway.core.clock import loop_clock
 from spillway.core.errors import BadRequest, InferenceError, ModelNotFound
 from spillway.gateway.asked import read_wishes
 from spillway.gateway.callers import of_key
@@ -18,6 +17,8 @@ from spillway.gateway.served import Served
 from spillway.remote.cost import input_bound, pico_to_usd
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from spillway.core.reply import Embeddings, TokenChunk, Tokens, Usage
     from spillway.core.request import GenerateRequest
     from spillway.gateway.app import Gateway
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from spillway.gateway.exchange import Exchange
     from spillway.gateway.refusals import Refusal
     from spillway.remote.engine import LiveStream
+    from spillway.remote.rate_limit import Permit
     from spillway.runtime.embedding import EmbeddingErrand
     from spillway.runtime.errand import Errand
 
@@ -37,8 +39,9 @@ class Note:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._clock = loop_clock()
+        self._clock = exchange.clock
         self.started = self._clock()
+        self._ended_at = self.started
         self.door = ""
         self.caller = ""
         self.model = ""
@@ -51,6 +54,10 @@ class Note:
         self.first_content_at: float | None = None
         self.usage: Usage | None = None
         self.cost_pico: int | None = 0
+
+    def ended(self) -> None:
+        """Take note that it has ended now."""
+        self._ended_at = self._clock()
 
     def first_content(self) -> None:
         """Take note that the first content goes out now."""
@@ -72,7 +79,7 @@ class Note:
 
     def served(self) -> Served:
         """Return the record of the request, which has ended."""
-        now = self._clock()
+        now = self._ended_at
         elapsed = now - self.started
         errand = self.errand
         queued, upstream = (0.0, 0.0) if errand is None else (errand.queued_s, errand.upstream_s)
@@ -107,7 +114,7 @@ class Note:
 
 
 class Visit:
-    """A request that was let in.
+    """A request that was let in; entered while its answer is made. Leaving it settles what it came to.
 
     Attributes:
         model: the deployment or group that is asked.
@@ -122,6 +129,7 @@ class Visit:
         note: Note,
         model: str,
         request: GenerateRequest,
+        permit: Permit,
     ) -> None:
         self.model = model
         self.request = request
@@ -130,6 +138,25 @@ class Visit:
         self._caller = caller
         self._exchange = exchange
         self._gate = caller.gate()
+        self._permit = permit
+
+    async def __aenter__(self) -> Self:
+        self._exchange.attendance.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        note = self.note
+        try:
+            self._exchange.attendance.__exit__(kind, error, traceback)
+        finally:
+            errand = note.errand
+            self._caller.settle(self._permit, note.usage, sent=errand is not None and errand.attempts > 0)
+            if errand is not None:
+                note.model = self.model
+        if isinstance(error, InferenceError):
+            of_key(error)
 
     async def whole(self) -> Tokens | Embeddings:
         """Return the whole answer; a caller who leaves cancels it.
@@ -194,16 +221,15 @@ class Visit:
         self.note.cost_pico = self._gate.spent_pico
 
 
-@asynccontextmanager
-async def admitted(
+def admitted(
     gateway: Gateway,
     caller: Caller,
     exchange: Exchange,
     note: Note,
     model: str | None,
     request: GenerateRequest,
-) -> AsyncIterator[Visit]:
-    """Let a request in: model, wishes, the key's limits and cap; and settle what it came to.
+) -> Visit:
+    """Let a request in: model, wishes, the key's limits and cap. It must be entered at once.
 
     Raises:
         InferenceError: it is refused.
@@ -227,14 +253,4 @@ async def admitted(
     )
     answers = request.inputs is None and not request.counts
     permit = caller.admit(understood(input_bound, request), request.max_tokens if answers else 0)
-    visit = Visit(gateway, caller, exchange, note, model, request)
-    try:
-        with exchange.attendance:
-            yield visit
-    except InferenceError as error:
-        of_key(error)
-        raise
-    finally:
-        caller.settle(permit, note.usage, sent=note.errand is not None and note.errand.attempts > 0)
-        if note.errand is not None:
-            note.model = model
+    return Visit(gateway, caller, exchange, note, model, request, permit)

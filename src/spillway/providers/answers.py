@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from operator import length_hint
 from typing import Protocol
 
@@ -25,7 +25,11 @@ Vectors = tuple[tuple[float, ...], ...]
 
 
 class StreamWire(Protocol):
-    """The state of one streamed answer: events in, chunks out."""
+    """The state of one streamed answer: events in, chunks out.
+
+    It may have `join_texts()`: from then on the texts of all events that are taken at once become one chunk. It is
+    called for an answer whose frames are passed on and whose chunks are only counted.
+    """
 
     @property
     def finished(self) -> bool:
@@ -141,6 +145,9 @@ class StreamedAnswer:
         self.wire = relays
         self._frames: list[RawEvent] = []
         self._held = 0
+        join: Callable[[], None] | None = getattr(wire, "join_texts", None)
+        if relays and join is not None:
+            join()
 
     @property
     def request_id(self) -> str:
@@ -179,7 +186,7 @@ class StreamedAnswer:
                 events = self._decoder.feed_data(data)
                 if events:
                     if self.wire:
-                        self._relay(events, out)
+                        self._relay(events, out, len(data))
                     else:
                         self._wire.take(events, out)
                 return out
@@ -187,7 +194,7 @@ class StreamedAnswer:
             unended = self._decoder.feed_data(b"\n\n")
             self._wire.end(residue, unended, out)
             if self.wire:
-                self._keep(unended, idle=False)
+                self._frames += unended
         except InferenceError as error:
             self.abort()
             if error.provider is None:
@@ -206,7 +213,7 @@ class StreamedAnswer:
             raise StopAsyncIteration
         return out
 
-    def _relay(self, events: list[RawEvent], out: list[TokenChunk]) -> None:
+    def _relay(self, events: list[RawEvent], out: list[TokenChunk], size: int) -> None:
         """Take events, and keep those that the wire took without objecting; what it left is behind the end."""
         watched = _Watched(events)
         objected = 1
@@ -215,16 +222,17 @@ class StreamedAnswer:
             objected = 0
         finally:
             taken = len(watched) - length_hint(watched.left) - objected
-            self._keep(events if taken == len(events) else events[:taken], idle=not out)
+            watched.left = _SPENT  # it would hold the list that holds it
+            self._keep(events if taken == len(events) else events[:taken], size, idle=not out)
 
-    def _keep(self, events: Sequence[RawEvent], *, idle: bool) -> None:
+    def _keep(self, events: list[RawEvent], size: int, *, idle: bool) -> None:
         """Keep events for `take_frames`; of those that carry nothing, one ping after the other is one."""
-        frames = self._frames
-        for event in events:
-            if idle and frames and frames[-1] == event:
-                continue
-            frames.append(event)
-            self._held += len(event[1])
+        if idle:
+            frames = self._frames
+            before = [*frames[-1:], *events] if frames else [_NO_EVENT, *events]
+            events = [event for event, last in zip(events, before, strict=False) if event != last]
+        self._frames += events
+        self._held += size if events else 0
         if self._held > MOST_HELD:
             raise ServerError(
                 f"more than {MOST_HELD} bytes came that nobody took", reason="event_too_large", retryable=False
@@ -244,6 +252,10 @@ class StreamedAnswer:
     def __repr__(self) -> str:
         state = "closed" if self._response is None else "finished" if self._wire.finished else "open"
         return f"<StreamedAnswer {self._kind} {self.request_id} {state}>"
+
+
+_NO_EVENT: RawEvent = (None, b"")
+_SPENT: Iterator[RawEvent] = iter(())
 
 
 class _Watched(list[RawEvent]):

@@ -87,7 +87,7 @@ async def answer(call: Call, route: Sequence[Target]) -> Answer | LiveStream:
     Cancellation: cancels the request; slot, permit, ticket, money and socket are given back before it is raised.
     """
     watch = call.watch
-    watch.attend(asyncio.current_task())
+    watch.attend(asyncio.current_task(call.loop))
     asked = route[0]
     call.engine = asked.pick(())
     call.engine.metrics.accepted += 1
@@ -144,13 +144,15 @@ async def _ask(call: Call, target: Target, later: Sequence[Target]) -> Answer | 
     while True:
         engine = call.engine
         try:
-            if later and call.may_shift_early and call.may_fall_back:
-                _shift_early(call, engine, later)
             grant = None
-            if detour is None or detour.fresh:
+            fresh = detour is None or detour.fresh
+            may_shift = bool(later) and call.may_shift_early and call.may_fall_back
+            if fresh:
                 if engine.credential.recheck_due():
                     await _recheck_credential(call, engine)
                 grant = engine.try_admit(call)
+            if grant is None and may_shift:
+                _shift_early(call, engine, later)
             if grant is None:
                 if detour is None or detour.fresh:
                     grant = await engine.wait_for_grant(call)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spillway.core.actor import ActorRef, ActorSystem
-from spillway.core.clock import sleep
+from spillway.core.clock import LoopInSight, sleep
 from spillway.core.errors import Backpressure
 from spillway.remote.engine import Call, EngineMsg, Observer, RemoteEngineCoreActor
 from spillway.remote.worker import RemoteWorkerActor, answer
@@ -63,6 +63,7 @@ class EngineRoom:
         self._starting: asyncio.Task[None] | None = None
         self.router: Router | None = None
         self.started = False
+        self._loop_in_sight = LoopInSight()
         self.closed = False
 
     def assemble(self) -> Router:
@@ -117,7 +118,7 @@ class EngineRoom:
         if self.closed:
             raise refused()
         router = self.router
-        if router is None or asyncio.get_running_loop() is not self._loop:
+        if router is None or self._loop_in_sight() is not self._loop:
             raise RuntimeError("this Cluster runs on another event loop; make one Cluster for each loop")
         return router
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from spillway.remote.worker import answer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
 
     from spillway.remote.engine import Call, LiveStream
     from spillway.remote.engine.whole import Answer
@@ -26,7 +27,7 @@ class Errand:
         self._call = call
         self._route = route
 
-    async def run(self) -> Answer | LiveStream:
+    def run(self) -> Coroutine[Any, Any, Answer | LiveStream]:
         """Return the whole answer, or the stream at its commit point where one was asked for.
 
         Before that point retry and fallback are invisible; what is raised here was answered by nobody.
@@ -36,7 +37,7 @@ class Errand:
 
         Cancellation: cancels the request at the provider too.
         """
-        return await answer(self._call, self._route)
+        return answer(self._call, self._route)
 
     @property
     def attempts(self) -> int:
@@ -58,8 +59,11 @@ class Errand:
         """Whether another deployment was asked than the ones that it was for."""
         asked = self._route[0].members
         call = self._call
+        engine = getattr(call, "engine", None)
+        if not call.tried and engine in asked:
+            return False
         # Those that were tried have failed; who answered stands beside them.
-        return any(engine not in asked for engine in (*call.tried, getattr(call, "engine", None)) if engine)
+        return any(each not in asked for each in (*call.tried, engine) if each)
 
     @property
     def retries(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spillway.remote.circuit_breaker import CircuitState
@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
 Row = tuple["Metric", Labels, "float | Distribution"]
 
-KINDS = ("input", "output", "cached", "cache_write", "reasoning")
-"""Of tokens. Cached ones and cache writes are part of the input, reasoning is part of the output."""
-
 _DIMENSIONS = ("requests", "tokens", "input_tokens", "output_tokens")
 
 
-def tokens_by_kind(usage: Usage | EngineMetrics) -> Iterator[tuple[str, int]]:
-    """Return the tokens of each kind."""
-    return ((kind, getattr(usage, f"{kind}_tokens")) for kind in KINDS)
+def tokens_by_kind(usage: Usage | EngineMetrics) -> Iterable[tuple[str, int]]:
+    """Return the tokens of each kind: cached ones and cache writes are part of the input, reasoning of the output."""
+    return (
+        ("input", usage.input_tokens),
+        ("output", usage.output_tokens),
+        ("cached", usage.cached_tokens),
+        ("cache_write", usage.cache_write_tokens),
+        ("reasoning", usage.reasoning_tokens),
+    )
 
 
 def read_engines(engines: Mapping[str, Sequence[Engine]]) -> list[Reading]:

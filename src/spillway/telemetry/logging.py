@@ -191,12 +191,16 @@ def logging_to(stream: TextIO, *, level: str = "INFO", form: str = "auto") -> It
     writer.setFormatter(formatter(quotes=level.upper() == "DEBUG"))
     logger = logging.getLogger(ROOT)
     before, others = (logger.level, logger.propagate), logger.handlers[:]
+    # No line tells of them, and to ask for the process is a system call.
+    asked = logging.logThreads, logging.logProcesses, logging.logMultiprocessing
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logger.handlers[:] = [writer]
     logger.setLevel(level.upper())
     logger.propagate = False
     try:
         yield
     finally:
+        logging.logThreads, logging.logProcesses, logging.logMultiprocessing = asked
         logger.removeHandler(writer)
         logger.setLevel(before[0])
         logger.propagate = before[1]

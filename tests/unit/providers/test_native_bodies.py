@@ -5,6 +5,7 @@ import json
 import pytest
 
 import spillway
+from spillway.core.building import TokensBuilder
 from spillway.core.errors import InferenceError, ServerError
 from spillway.core.places import without_places
 from spillway.core.request import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES, GenerateRequest, NativeBody
@@ -186,3 +187,22 @@ async def test_an_end_that_lacks_its_blank_line_is_a_frame_too():
     answer = relaying(event(b"a"), b"data: [DONE]")
     assert sum([len(chunks) async for chunks in answer]) == 2
     assert [data for _, data in answer.take_frames()] == [event(b"a")[6:-2], b"[DONE]"]
+
+
+async def test_texts_that_are_only_counted_are_one_chunk_a_read():
+    more = (
+        b'data: {"choices":[{"delta":{"reasoning_content":"r","content":"d"}},{"index":1,"delta":{"content":"x"}}]}\n\n'
+    )
+    end = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+    answer = relaying(event(b"a") + event(b"b") + more + end, b"data: [DONE]\n\n")
+    built = TokensBuilder()
+    reads = []
+    async for chunks in answer:
+        reads.append(len(chunks))
+        for chunk in chunks:
+            built.add(chunk)
+    whole = built.build()
+    assert reads == [4, 1]
+    assert (whole.text, whole.reasoning, whole.finish_reason) == ("abd", "r", "stop")
+    assert [choice.text for choice in whole.choices] == ["abd", "x"]
+    assert len(answer.take_frames()) == 5

@@ -26,6 +26,8 @@ class Recent:
     Complexity: an append for each request and each attempt.
     """
 
+    heeds_requests = False
+
     def __init__(self) -> None:
         self.count = 0
         self._requests: deque[Served] = deque(maxlen=KEPT_REQUESTS)

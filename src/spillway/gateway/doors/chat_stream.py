@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,6 +26,7 @@ class _Glance(msgspec.Struct, gc=False):
     choices: list[msgspec.Raw] | None = None
 
 
+_name = itemgetter(0)
 _glance = msgspec.json.Decoder(_Glance).decode
 
 
@@ -48,7 +50,7 @@ class Relay:
             del frames[-1]
         if not frames:
             return b""
-        if all(name is None for name, _ in frames):
+        if not any(map(_name, frames)):
             run = b"\n\ndata: ".join([data for _, data in frames])
             if run.count(b"\n") == 2 * len(frames) - 2:
                 return b"data: %b\n\n" % run

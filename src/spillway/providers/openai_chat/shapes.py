@@ -150,6 +150,16 @@ _TOLD = frozenset({"reasoning_content", "thinking_blocks", "refusal"})
 
 def extra_of(said: Said) -> dict[str, Any] | None:
     """Return the further fields of a message that say something, None when there are none."""
+    if not (
+        said.annotations
+        or said.audio
+        or said.thinking_blocks
+        or said.reasoning_details
+        or said.extra_content
+        or said.provider_specific_fields
+        or said.images
+    ):
+        return None
     found = {name: value for name in _EXTRA if (value := getattr(said, name))}
     if "provider_specific_fields" in found and isinstance(found["provider_specific_fields"], Mapping):
         own = {key: value for key, value in found.pop("provider_specific_fields").items() if key not in _TOLD and value}

@@ -88,9 +88,10 @@ class ChatStream:
         refuse: makes the error of an event that says it is one.
     """
 
-    __slots__ = ("_about", "_answers", "_decode", "_refuse", "_told", "_usage", "answer_id", "finished")
+    __slots__ = ("_about", "_answers", "_decode", "_joins", "_refuse", "_told", "_usage", "answer_id", "finished")
 
     def __init__(self, refuse: Refuse) -> None:
+        self._joins = False
         self._refuse = refuse
         self._decode: Callable[[bytes], _Plain | _Rich] = _plain
         self._usage: UsageShape | None = None
@@ -100,13 +101,30 @@ class ChatStream:
         self.answer_id = ""
         self.finished = False
 
-    def take(self, events: Sequence[RawEvent], out: list[TokenChunk]) -> None:  # noqa: C901 # one loop: it runs for every token
+    def join_texts(self) -> None:
+        """Have the texts of all events that are taken at once as one chunk, after the others."""
+        self._joins = True
+
+    def take(self, events: Sequence[RawEvent], out: list[TokenChunk]) -> None:
         """Append to `out` what `events` carry; `finished` is set by `[DONE]`.
 
         Raises:
             ServerError: an event can't be read; the chunks before it are in `out`.
             InferenceError: an event says that it is an error.
         """
+        if self._joins:
+            texts: list[str] = []
+            try:
+                self._take(events, out, texts)
+            finally:
+                if texts:
+                    out.append(TokenChunk(text_delta="".join(texts)))
+        else:
+            self._take(events, out, None)
+
+    def _take(  # noqa: C901, PLR0912 # one loop: it runs for every token
+        self, events: Sequence[RawEvent], out: list[TokenChunk], texts: list[str] | None
+    ) -> None:
         answers = self._answers
         for name, data in events:
             try:
@@ -128,7 +146,10 @@ class ChatStream:
                 if said is not None:
                     text = said.content
                     if text and choice.logprobs is None and isinstance(text, str):
-                        out.append(TokenChunk(text_delta=text, choice=index))
+                        if texts is None or index:
+                            out.append(TokenChunk(text_delta=text, choice=index))
+                        else:
+                            texts.append(text)
                     elif text or choice.logprobs is not None:
                         _take_tokens(text, choice, index, out)
                     if said.tool_calls or said.reasoning_content or said.refusal or said.reasoning:

@@ -141,7 +141,8 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
         metrics.failed += 1
     if fell_back:
         metrics.fell_back += 1
-    if engine.observers:
+    observers = [observer for observer in engine.observers if getattr(observer, "heeds_requests", True)]
+    if observers:
         now = engine.clock()
         request = call.request
         record = RequestRecord(
@@ -166,7 +167,7 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
             top_p=request.top_p,
             seed=request.seed,
         )
-        for observer in engine.observers:
+        for observer in observers:
             tell(observer.on_request, record)
 
 

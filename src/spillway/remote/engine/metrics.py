@@ -153,7 +153,10 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observer(Protocol):
-    """Is told of every attempt and every request; must return quickly and is never allowed to change a decision."""
+    """Is told of every attempt and every request; must return quickly and is never allowed to change a decision.
+
+    One that has `heeds_requests = False` is told of attempts alone.
+    """
 
     def on_attempt(self, record: AttemptRecord) -> None:
         """Take note of one attempt."""

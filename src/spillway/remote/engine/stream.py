@@ -139,7 +139,7 @@ class LiveStream:
         deadline = self._call.deadline
         clock = self._engine.clock
         relays = self.wire != ""
-        watch.attend(asyncio.current_task())
+        watch.attend(asyncio.current_task(self._engine.loop))
         try:
             while True:
                 began = clock()
