@@ -26,7 +26,7 @@ def whole(tokens):
 
 def streamed(*reads):
     events = MessageEvents(model="m", message_id="msg_1")
-    data = events.begin() + b"".join(events.take(read) for read in reads) + events.end()
+    data = b"".join(events.take(read) for read in reads) + events.end()
     return added_up(data)
 
 
@@ -152,7 +152,7 @@ def test_pictures_are_blocks():
 
 def test_the_events_name_themselves_and_end_with_the_tokens():
     events = MessageEvents(model="m", message_id="msg_1")
-    data = events.begin() + events.take([TokenChunk(text_delta="x")]) + events.take([TokenChunk(usage=USAGE)])
+    data = events.take([TokenChunk(text_delta="x")]) + events.take([TokenChunk(usage=USAGE)])
     data += events.end()
     frames = [frame.split(b"\n") for frame in data.split(b"\n\n")[:-1]]
     assert [name.decode().removeprefix("event: ") for name, _ in frames] == [

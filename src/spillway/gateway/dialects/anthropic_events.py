@@ -24,6 +24,9 @@ from spillway.gateway.dialects.anthropic_answer import (
     usage_of,
 )
 from spillway.gateway.dialects.anthropic_signature import SIGNATURE
+from spillway.gateway.dialects.frames import frame
+from spillway.gateway.refusals import Refusal
+from spillway.remote.sse import RawEvent
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -49,32 +52,27 @@ class Relay:
 
     Args:
         take_frames: returns those that came since it was last called, as pairs of name and data.
+        request_id: what an error names.
     """
 
-    __slots__ = ("_take_frames",)
+    __slots__ = ("_request_id", "_take_frames")
 
-    def __init__(self, take_frames: Callable[[], list[tuple[bytes | None, bytes]]]) -> None:
+    def __init__(self, take_frames: Callable[[], list[RawEvent]], *, request_id: str) -> None:
         self._take_frames = take_frames
-
-    def begin(self) -> bytes:
-        """Return nothing: the provider's own event begins the message."""
-        return b""
+        self._request_id = request_id
 
     def take(self, chunks: Sequence[TokenChunk]) -> bytes:
         """Return the events of the next read."""
         del chunks
-        return b"".join([_frame(name, data) for name, data in self._take_frames()])
+        return b"".join([frame(name, data) for name, data in self._take_frames()])
 
     def end(self) -> bytes:
         """Return what came since the last read."""
         return self.take(())
 
-
-def _frame(name: bytes | None, data: bytes) -> bytes:
-    """Return one event as it stands in a stream; data of several lines has as many fields."""
-    if b"\n" in data:
-        data = data.replace(b"\n", b"\ndata: ")
-    return b"data: %b\n\n" % data if name is None else b"event: %b\ndata: %b\n\n" % (name, data)
+    def fail(self, refusal: Refusal) -> bytes:
+        """Return the event that ends a message which broke."""
+        return event("error", refusal.anthropic(self._request_id))
 
 
 class _Call:
@@ -107,12 +105,14 @@ class MessageEvents:
 
     Args:
         model: what the caller asked for.
+        request_id: what an error names.
 
     Invariants: however the answer is split into chunks and reads, the events add up to the same message.
     """
 
     __slots__ = (
         "_about",
+        "_begun",
         "_calls",
         "_finish",
         "_id",
@@ -120,13 +120,16 @@ class MessageEvents:
         "_model",
         "_open",
         "_refusal",
+        "_request_id",
         "_said",
         "_usage",
         "_waiting",
     )
 
-    def __init__(self, *, model: str, message_id: str) -> None:
+    def __init__(self, *, model: str, message_id: str, request_id: str = "") -> None:
         self._model = model
+        self._request_id = request_id
+        self._begun = False
         self._id = message_id
         self._index = -1
         self._open: str | _Call | None = None
@@ -138,8 +141,9 @@ class MessageEvents:
         self._about: dict[str, Any] = {}
         self._usage: Usage | None = None
 
-    def begin(self) -> bytes:
+    def _message_start(self) -> bytes:
         """Return the event that begins the message; how many tokens it took is told at its end."""
+        self._begun = True
         message: dict[str, Any] = {
             "id": self._id,
             "type": "message",
@@ -153,8 +157,8 @@ class MessageEvents:
         return event("message_start", {"message": message})
 
     def take(self, chunks: Sequence[TokenChunk]) -> bytes:
-        """Return the events of the next chunks; empty when there is nothing to tell yet."""
-        out: list[bytes] = []
+        """Return the events of the next chunks, the first ones behind the message's own."""
+        out: list[bytes] = [] if self._begun else [self._message_start()]
         for chunk in chunks:
             if chunk.usage is not None:
                 self._usage = chunk.usage
@@ -169,7 +173,7 @@ class MessageEvents:
 
     def end(self) -> bytes:
         """Return the events that end the message: its open block, why it ended, and its tokens."""
-        out: list[bytes] = []
+        out: list[bytes] = [] if self._begun else [self._message_start()]
         self._close(out)
         while self._waiting:
             self._go_on(out)
@@ -178,6 +182,10 @@ class MessageEvents:
         out.append(event("message_delta", {"delta": ending, "usage": usage_of(self._usage, self._about)}))
         out.append(_STOP)
         return b"".join(out)
+
+    def fail(self, refusal: Refusal) -> bytes:
+        """Return the event that ends a message which broke."""
+        return event("error", refusal.anthropic(self._request_id))
 
     def _hear(self, chunk: TokenChunk, out: list[bytes]) -> None:
         if chunk.reasoning_delta or chunk.text_delta or chunk.refusal_delta or chunk.extra:

@@ -8,7 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from spillway.core.building import merged
 from spillway.core.clock import new_id
 from spillway.core.reply import FinishReason, TokenChunk, ToolCall, ToolCallDelta, Usage
+from spillway.gateway.dialects.frames import frame
 from spillway.gateway.dialects.responses_sealed import FIELDS, seal
 from spillway.gateway.dialects.responses_shape import (
     Frame,
@@ -317,15 +318,22 @@ class ResponseEvents:
 
 
 class RelayedEvents:
-    """Passes a provider's own events on, byte for byte."""
+    """Passes a provider's own events on, byte for byte.
 
-    def __init__(self) -> None:
+    Args:
+        take_frames: returns those that came since it was last called, as pairs of name and data.
+    """
+
+    def __init__(self, take_frames: Callable[[], list[RawEvent]]) -> None:
+        self._take_frames = take_frames
         self._sequence = 0
 
-    def take(self, frames: Sequence[RawEvent]) -> bytes:
+    def take(self, chunks: Sequence[TokenChunk]) -> bytes:
         """Return what goes out for one read."""
+        del chunks
+        frames = self._take_frames()
         self._sequence += len(frames)
-        return b"".join([_relayed(name, data) for name, data in frames])
+        return b"".join([frame(name, data) for name, data in frames])
 
     def end(self) -> bytes:
         """Return what is left to be said: nothing."""
@@ -336,14 +344,8 @@ class RelayedEvents:
         return _event("error", self._sequence, _error_of(refusal))
 
 
-def _relayed(name: bytes | None, data: bytes) -> bytes:
-    lines = b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
-    return lines if name is None else b"event: " + name + b"\n" + lines
-
-
 def _event(name: str, number: int, said: Mapping[str, Any]) -> bytes:
-    data = _encode({"type": name, "sequence_number": number, **said})
-    return b"event: " + name.encode() + b"\ndata: " + data + b"\n\n"
+    return frame(name.encode(), _encode({"type": name, "sequence_number": number, **said}))
 
 
 def _error_of(refusal: Refusal) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from spillway.core.chat_shape import answer_fields, completion_chunk, usage_shape
+from spillway.gateway.dialects.frames import frame
 
 if TYPE_CHECKING:
     from spillway.core.reply import TokenChunk, Usage
-    from spillway.remote.engine import LiveStream
+    from spillway.gateway.refusals import Refusal
+    from spillway.remote.sse import RawEvent
 
 DONE = b"data: [DONE]\n\n"
 """What follows the last event of an answer that is whole."""
@@ -34,16 +36,18 @@ class Relay:
     """Passes a provider's own events on, byte for byte.
 
     Args:
+        take_frames: returns those that came since it was last called, as pairs of name and data.
         include_usage: whether the caller asked for the event that carries nothing but the usage.
     """
 
-    def __init__(self, *, include_usage: bool) -> None:
+    def __init__(self, take_frames: Callable[[], list[RawEvent]], *, include_usage: bool) -> None:
+        self._take_frames = take_frames
         self._include_usage = include_usage
 
-    def take(self, chunks: Sequence[TokenChunk], live: LiveStream) -> bytes:
+    def take(self, chunks: Sequence[TokenChunk]) -> bytes:
         """Return what goes out for one read."""
         del chunks
-        frames = live.take_frames()
+        frames = self._take_frames()
         if not self._include_usage:
             frames = [frame for frame in frames if b'"usage"' not in frame[1] or not _only_usage(frame[1])]
         if frames and frames[-1][1].startswith(_END):
@@ -54,11 +58,15 @@ class Relay:
             run = b"\n\ndata: ".join([data for _, data in frames])
             if run.count(b"\n") == 2 * len(frames) - 2:
                 return b"data: %b\n\n" % run
-        return b"".join([_frame(name, data) for name, data in frames])
+        return b"".join([frame(name, data) for name, data in frames])
 
     def end(self) -> bytes:
-        """Return what is left to be said before `DONE`: nothing."""
-        return b""
+        """Return the end of an answer that is whole."""
+        return DONE
+
+    def fail(self, refusal: Refusal) -> bytes:
+        """Return the event that ends an answer which broke."""
+        return _failed(refusal)
 
 
 class Script:
@@ -78,9 +86,8 @@ class Script:
         self._told: dict[str, Any] = {"usage": None} if include_usage else {}
         self._begun: set[int] = set()
 
-    def take(self, chunks: Sequence[TokenChunk], live: LiveStream) -> bytes:
+    def take(self, chunks: Sequence[TokenChunk]) -> bytes:
         """Return what goes out for one read."""
-        del live
         out = []
         for chunk in chunks:
             if chunk.usage is not None:
@@ -100,9 +107,9 @@ class Script:
         return b"".join(out)
 
     def end(self) -> bytes:
-        """Return the usage, where it was asked for."""
+        """Return the usage, where it was asked for, and the end of an answer that is whole."""
         if not self._include_usage or self._usage is None:
-            return b""
+            return DONE
         about = self._about
         event = {
             "id": about["completion_id"],
@@ -113,7 +120,15 @@ class Script:
             **self._told,
             "usage": usage_shape(self._usage),
         }
-        return b"data: " + _encode(event) + b"\n\n"
+        return b"data: " + _encode(event) + b"\n\n" + DONE
+
+    def fail(self, refusal: Refusal) -> bytes:
+        """Return the event that ends an answer which broke."""
+        return _failed(refusal)
+
+
+def _failed(refusal: Refusal) -> bytes:
+    return b"data: " + _encode(refusal.openai()) + b"\n\n"
 
 
 def _only_usage(data: bytes) -> bool:
@@ -123,9 +138,3 @@ def _only_usage(data: bytes) -> bool:
         return not _glance(data).choices
     except msgspec.DecodeError:
         return False
-
-
-def _frame(name: bytes | None, data: bytes) -> bytes:
-    """Return one event as it stands in a stream; data of several lines has as many fields."""
-    lines = b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
-    return lines if name is None else b"event: " + name + b"\n" + lines
