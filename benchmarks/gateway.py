@@ -158,7 +158,7 @@ def memory(loop="uvloop", streams=1000, requests=100_000):
             await asyncio.sleep(1)
             kib = 1024 * (rss_mb(gateway) - before) / streams
             for connection in held:
-                connection.transport.abort()
+                connection.leave()
             await load.rate(port, load.BODY, requests // 5)
             early = rss_mb(gateway)
             await load.rate(port, load.BODY, requests - requests // 5)

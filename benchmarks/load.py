@@ -54,6 +54,12 @@ class Connection(asyncio.Protocol):
         pieces, self.pieces, self.size = self.pieces, [], 0
         self.done.set_result(pieces)
 
+    def leave(self):
+        """Go without waiting for the answer that is under way."""
+        if self.done is not None:
+            self.done.cancel()
+        self.transport.abort()
+
     def ask(self, request):
         self.done = asyncio.get_running_loop().create_future()
         self.transport.write(request)

@@ -1,6 +1,6 @@
 """A loopback provider that costs next to nothing: fixed answers from a raw protocol, so that the client is what is measured.
 
-`python server.py` prints its port. A body with `"stream":true` is answered with 200 events, one write each.
+`python server.py` prints its port. A body with `"stream":true` is answered with 200 events, one write each, and one whose user is `hold` never to its end.
 """
 
 import asyncio
@@ -78,7 +78,11 @@ class Provider(asyncio.Protocol):
                 return
             body = self.buffer[end + 4 : end + 4 + length]
             self.buffer = self.buffer[end + 4 + length :]
-            if b'"stream":true' in body:
+            if b'"user":"hold"' in body:
+                self.transport.write(STREAM_HEAD)
+                for frame in FRAMES[:10]:
+                    self.transport.write(frame)
+            elif b'"stream":true' in body:
                 self.transport.write(STREAM_HEAD)
                 for frame in FRAMES:
                     self.transport.write(frame)
