@@ -38,7 +38,7 @@ class Exchange:
 
     Attributes:
         method: in capitals.
-        path: percent-decoded.
+        path: percent-decoded, below the place that the gateway is mounted at.
         headers: names in lower case; of a name that came more than once, the first.
         request_id: the caller's `x-request-id`, or ours.
         status: of the answer, 0 before its head is out.
@@ -69,7 +69,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, loop: asyncio.AbstractEventLoop) -> None:
         self.method: str = scope["method"]
-        self.path: str = scope["path"]
+        self.path: str = _path_of(scope)
         self.query: bytes = scope.get("query_string", b"")
         client = scope.get("client")
         self.peer: str = client[0] if client else ""
@@ -209,3 +209,10 @@ def _named(request_id: str | None) -> str | None:
     if request_id and len(request_id) <= _LONGEST_ID and request_id.isascii() and request_id.isprintable():
         return request_id
     return None
+
+
+def _path_of(scope: Scope) -> str:
+    """Return the path below the app's root, which `path` begins with by ASGI's rules and not by everybody's."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path

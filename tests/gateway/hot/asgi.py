@@ -56,7 +56,7 @@ class Heard(list):
 class Asked:
     """One request on its way; what it was told is in `status`, `headers` and `pieces`."""
 
-    def __init__(self, gateway, body, *, path="/v1/chat/completions", headers=()):
+    def __init__(self, gateway, body, *, path="/v1/chat/completions", headers=(), **scope):
         self.status = 0
         self.headers = {}
         self.pieces = []
@@ -68,6 +68,7 @@ class Asked:
         self._body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self._given = False
         scope = {
+            **scope,
             "type": "http",
             "method": "POST",
             "path": path,

@@ -6,7 +6,7 @@ import signal
 import urllib.request
 
 import pytest
-from running_rig import outcome, project
+from running_rig import ADMIN, outcome, project
 
 from spillway.core.errors import ConfigError
 
@@ -179,6 +179,21 @@ async def test_the_reader_of_the_app_does_the_same(sim, tmp_path):
         assert sorted(caller.name for caller in app.callers.every) == ["a", "b"]
         assert app.callers.identify({"x-api-key": Secret("key-b").reveal()}, ()).name == "b"
         assert cluster.deployments() == ["gpt-4o-mini", "other"]
+
+
+async def test_an_operator_has_the_file_read_over_http(serve, sim):
+    admin = f'admin_key = {{ inline = "{ADMIN}" }}'
+    serving = await serve(project(sim.url, gateway=admin)).up()
+    serving.file.write_text(project(sim.url, gateway=admin, deployments=("gpt-4o-mini", "other")))
+    status, _, body = await serving.ask("POST", "/admin/reload", {}, key=ADMIN)
+    assert (status, json.loads(body)["result"]["added"]) == (200, ["other"])
+    assert (await serving.chat(model="other"))[0] == 200
+    serving.file.write_text("nonsense")
+    status, _, body = await serving.ask("POST", "/admin/reload", {}, key=ADMIN)
+    assert (status, json.loads(body)["error"]["code"]) == (400, "bad_config")
+    assert "spillway.toml:1: not TOML" in json.loads(body)["error"]["message"]
+    assert (await serving.chat(model="other"))[0] == 200
+    assert (await serving.ask("POST", "/admin/reload", {}))[0] == 401
 
 
 async def test_a_budget_that_is_new_begins_with_what_was_spent_before(serve, sim):
