@@ -11,7 +11,7 @@ from spillway.runtime.project import GatewayKey
 from spillway.sim import Phase, Scenario, SimConfig, Simulator
 
 UPSTREAM = spillway.Secret("sk-test-upstream")
-SHORT_S = 0.15
+SHORT_S = 0.4
 LONG_S = 10.0
 MODELS = {"openai": "gpt-4o-mini", "responses": "gpt-6-luna", "anthropic": "claude-haiku-4-5"}
 ROADS = (
