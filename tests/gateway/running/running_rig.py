@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 ADMIN = "key-of-the-admin"
 
@@ -44,24 +45,25 @@ class Serving:
         if text is not None:
             self.file.write_text(text)
             self.file.chmod(0o600)
-        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        # Read by path: whoever reads by the descriptor that the process writes to moves the place where it writes.
+        self._logs = tempfile.TemporaryDirectory()
+        self._out, self._err = Path(self._logs.name, "out"), Path(self._logs.name, "err")
         env = {
             "PATH": os.environ["PATH"], "HOME": str(folder), "OPENAI_API_KEY": "sk-test", "PYTHONWARNINGS": "error",
             "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **environ,
         }  # fmt: skip
         argv = [sys.executable, "-m", "spillway", "serve", *args]
-        self.popen = subprocess.Popen(argv, cwd=folder, env=env, stdout=self._out, stderr=self._err)
+        with self._out.open("ab") as out, self._err.open("ab") as err:
+            self.popen = subprocess.Popen(argv, cwd=folder, env=env, stdout=out, stderr=err)
         self.port = 0
 
     @property
     def said(self):
-        self._err.seek(0)
-        return self._err.read().decode()
+        return self._err.read_text()
 
     @property
     def printed(self):
-        self._out.seek(0)
-        return self._out.read().decode()
+        return self._out.read_text()
 
     async def up(self):
         """Wait until it serves; return itself."""
@@ -95,8 +97,7 @@ class Serving:
         if self.popen.poll() is None:
             self.send(signal.SIGKILL)
         self.popen.wait()
-        self._out.close()
-        self._err.close()
+        self._logs.cleanup()
 
     async def ask(self, method, path, body=None, *, key="key-a", on_bytes=None, headers=""):
         """One request on a connection of its own; return status, headers and the body as it came until the end.
