@@ -132,6 +132,14 @@ class Tab:
     def call(self, method, **params):
         return self.browser.call(method, self.session, **params)
 
+    def reload(self):
+        """Load the page again; return once it is there."""
+        loaded = {"method": "Page.loadEventFired", "sessionId": self.session}
+        events = self.browser.events
+        self.browser.events = [event for event in events if not loaded.items() <= event.items()]
+        self.call("Page.reload")
+        self.browser.wait_for("Page.loadEventFired", self.session)
+
     def ask(self, expression, **options):
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, **options)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]

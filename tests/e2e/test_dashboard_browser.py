@@ -71,7 +71,7 @@ def test_it_asks_for_the_key_and_keeps_it_in_this_tab_only(gateway, tab):
     assert page.ask("sessionStorage.getItem('spillway-admin-key')") == ADMIN
     assert page.ask("[localStorage.length, document.cookie, location.search, location.hash]") == [0, "", "", ""]
     assert ADMIN not in page.ask("document.documentElement.outerHTML")
-    page.call("Page.reload")
+    page.reload()
     page.live()
     page.ask("document.getElementById('forget').click()")
     page.seen("document.getElementById('board').hidden")
@@ -117,7 +117,7 @@ def test_history_is_there_after_the_page_is_loaded_again(gateway, tab):
     gateway.chat()
     page = tab(gateway.page).unlocked()
     page.seen("document.querySelector('#plot-rate .b-ok').getAttribute('d').length > 0")
-    page.call("Page.reload")
+    page.reload()
     page.live()
     page.seen("document.querySelector('#plot-rate .b-ok').getAttribute('d').length > 0")
     assert page.ask("document.querySelectorAll('#requests .more').length") > 0
@@ -271,7 +271,7 @@ def test_all_text_has_contrast(gateway, tab, dark):
 def test_it_can_be_used_without_a_mouse(gateway, tab):
     page = tab(gateway.page).unlocked()
     assert page.focused() == "main"
-    page.call("Page.reload")
+    page.reload()
     page.live()
     page.key("Tab")
     assert page.focused() == "Skip to the content"
