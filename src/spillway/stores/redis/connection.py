@@ -16,7 +16,7 @@ from spillway.core.errors import ConfigError, NetworkError
 PATIENCE_S = 0.25
 """Seconds after which the store counts as lost."""
 
-SCRIPTS = ("limits",)
+SCRIPTS = ("gossip", "limits")
 
 ScriptCall = tuple[str, Sequence[str], bytes]
 """Name of a script, its keys, its one argument."""

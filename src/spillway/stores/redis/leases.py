@@ -366,9 +366,10 @@ class LeasedWindows:
         """Whether somebody was refused for want of a lease since the last sync."""
         return self._seats_needed > 0 or any(purse.need for purse in self._purses)
 
-    def wants_now(self, now: float) -> bool:
-        """Whether somebody was, and the store may have changed its mind since it last said no."""
-        return self.wants and now >= self._again_at
+    @property
+    def again_at(self) -> float:
+        """Before it the store's answer would be no again."""
+        return self._again_at
 
     @property
     def idle(self) -> bool:

@@ -10,12 +10,19 @@ import msgspec
 from spillway.core.clock import Clock, loop_clock
 from spillway.core.errors import ConfigError
 from spillway.core.limit_store import AcquirePermit, Room, SharedLimits
+from spillway.stores.redis.gossip import GossipPart
 from spillway.stores.redis.leases import LeasedWindows, Sync, SyncAnswer
 
 if TYPE_CHECKING:
     from spillway.core.options import RateLimits
     from spillway.stores.redis.connection import ScriptCall
     from spillway.stores.redis.syncing import Syncing
+
+REPORT_S = 0.1
+"""Seconds between two syncs while there is something to report."""
+
+HEARTBEAT_S = 3.0
+"""Seconds between two syncs that only show that this process lives."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(SyncAnswer).decode
@@ -48,15 +55,11 @@ class LimitsPart:
         )
         self._syncing = syncing
 
-    @property
-    def urgent(self) -> bool:
-        """Whether somebody was refused for want of a lease, and a sync may help now."""
-        return self.windows.wants_now(self._clock())
-
-    @property
-    def due(self) -> bool:
-        """Whether there is something to report."""
-        return not self.windows.idle
+    def next_sync(self) -> float:
+        """Return when it wants to be synced: at once for whoever lacks a lease, soon to report, else to show life."""
+        if self.windows.wants:
+            return self.windows.again_at
+        return self._last + (HEARTBEAT_S if self.windows.idle else REPORT_S)
 
     def begin(self, run: str, *, leaving: bool) -> ScriptCall:
         """Return the script call of one sync."""
@@ -90,7 +93,7 @@ class LimitsPart:
 
 
 class RedisLimits:
-    """A `LimitStore` over a Redis.
+    """A `LimitStore` over a Redis: exact, or kept together by telling, as `exact` says.
 
     Args:
         syncing: of this process with the store.
@@ -98,11 +101,12 @@ class RedisLimits:
         prefix: of all keys.
     """
 
-    def __init__(self, syncing: Syncing, *, holder: str, prefix: str = "spillway:") -> None:
+    def __init__(self, syncing: Syncing, *, holder: str, prefix: str = "spillway:", exact: bool = True) -> None:
+        self._exact = exact
         self._syncing = syncing
         self._holder = holder
         self._prefix = prefix
-        self._parts: dict[str, LimitsPart] = {}
+        self._parts: dict[str, LimitsPart | GossipPart] = {}
 
     def share(
         self, key: str, limits: RateLimits, *, holder: str, window_s: float = 60.0, gives_back: bool = True
@@ -114,7 +118,8 @@ class RedisLimits:
         """
         part = self._parts.get(key)
         if part is None:
-            part = self._parts[key] = LimitsPart(
+            kind = LimitsPart if self._exact else GossipPart
+            part = self._parts[key] = kind(
                 key,
                 limits,
                 prefix=self._prefix,

@@ -13,28 +13,24 @@ from spillway.stores.redis.connection import RedisConnection, ScriptCall
 
 _logger = logging.getLogger("spillway.store")
 
-SYNC_S = 0.1
-"""Seconds between two syncs while there is something to tell."""
-
-HEARTBEAT_S = 3.0
-"""Seconds between two syncs when there is nothing to tell but that this process lives."""
+_AGAIN_S = 0.1
+"""Seconds between two tries to reach a store that is lost."""
 
 
 class Part(Protocol):
     """Something of this process that is synced with the store; its methods are called on the loop, between awaits."""
 
-    @property
-    def urgent(self) -> bool:
-        """Whether somebody waits for what the next sync brings."""
-        ...
-
-    @property
-    def due(self) -> bool:
-        """Whether there is anything to tell."""
+    def next_sync(self) -> float:
+        """Return the instant at which it wants to be synced, which may have passed."""
         ...
 
     def begin(self, run: str, *, leaving: bool) -> ScriptCall:
-        """Return what to run."""
+        """Return what to run; `end` or `failed` follows.
+
+        Args:
+            run: the id of the store's process.
+            leaving: this process ends, and gives everything back.
+        """
         ...
 
     def end(self, answer: Any) -> None:
@@ -42,12 +38,12 @@ class Part(Protocol):
         ...
 
     def failed(self) -> None:
-        """Take note that it is not known whether it was run."""
+        """Take note that the store was not reached; a script that was begun may have run."""
         ...
 
 
 class Syncing:
-    """Runs all parts' scripts in one round trip, as soon as somebody waits and as seldom as is enough otherwise.
+    """Syncs each part when it wants that, those that want it at the same time in one round trip.
 
     Args:
         connection: to the store.
@@ -60,9 +56,13 @@ class Syncing:
         self._parts: list[Part] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._rounds = 0
         self._waiters: list[asyncio.Future[bool]] = []
         self._closing = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the store was not reached at the last try."""
+        return self._connection.lost
 
     def add(self, part: Part) -> None:
         """Sync `part` from now on."""
@@ -70,7 +70,7 @@ class Syncing:
         self.wake()
 
     def wake(self) -> None:
-        """Sync at once: somebody waits."""
+        """Look again at when each part wants to be synced."""
         if self._task is None and not self._closing:
             self._task = asyncio.get_running_loop().create_task(self._run())
         self._wake.set()
@@ -96,52 +96,46 @@ class Syncing:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-            await self._sync(leaving=True)
+            await self._sync(self._parts, leaving=True)
         await self._connection.aclose()
 
     async def _run(self) -> None:
-        last = -float("inf")
         while True:
             self._wake.clear()
-            if self._waiters or any(part.urgent for part in self._parts):
-                pass
-            elif any(part.due for part in self._parts):
-                await self._rest(last + SYNC_S - self._clock())
-            else:
-                await self._rest(last + HEARTBEAT_S - self._clock())
-            last = self._clock()
-            if not await self._sync():
-                await self._rest(SYNC_S)
+            now = self._clock()
+            due = [part for part in self._parts if part.next_sync() <= now] or (self._parts if self._waiters else [])
+            if not due:
+                await self._rest(min((part.next_sync() for part in self._parts), default=now + 1.0) - now)
+            elif not await self._sync(due):
+                await asyncio.sleep(_AGAIN_S)
 
     async def _rest(self, seconds: float) -> None:
-        if seconds > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
-    async def _sync(self, *, leaving: bool = False) -> bool:
+    async def _sync(self, parts: list[Part], *, leaving: bool = False) -> bool:
         waiters, self._waiters = self._waiters, []
-        parts = list(self._parts)
         reached = False
-        began = 0
         try:
             run = await self._connection.open()
-            calls = []
-            for part in parts:
-                calls.append(part.begin(run, leaving=leaving))
-                began += 1
-            answers = await self._connection.run_scripts(calls)
+            answers = await self._connection.run_scripts([part.begin(run, leaving=leaving) for part in parts])
             for part, answer in zip(parts, answers, strict=True):
                 part.end(answer)
             reached = True
         except NetworkError as error:
-            if not leaving:
-                _logger.warning("%s", error)
+            if not (leaving or self._warned):
+                _logger.warning("%s: %s", error, error.__cause__)
         finally:
+            if reached and self._warned:
+                _logger.warning("the store answers again")
+            self._warned = not reached
             if not reached:
-                for part in parts[:began] if began else parts:
+                for part in parts:
                     part.failed()
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(reached)
         return reached
+
+    _warned = False
