@@ -1,4 +1,4 @@
-"""What every node has counted, by window slot and node: a grow-only counter that merges in any order, any number of times.
+"""What every node has counted, by window slot and node: a grow-only counter that merges in any order.
 
 Each entry is what one incarnation of a node has counted in one slot so far, and what it has given back of it. Both only
 grow, so the larger of two readings is the newer one. An incarnation is used by one process, once.

@@ -1,4 +1,4 @@
-"""Limits that several nodes keep together by telling each other what they have counted: pure, `now` comes with each call.
+"""Limits that several nodes keep together by telling what they have counted: pure, `now` comes with each call.
 
     view     what all nodes are known to have counted in the window, and what this one has granted and not sent
     round    between two syncs a node grants at most its allowance, so that what others don't know yet is bounded
@@ -330,7 +330,7 @@ class GossipMachine:
         self._throttle.grow(now)
         self._throttle.cut(now, retry_after)
 
-    def observe(self, now: float, seen: LimitsSeen) -> bool:  # noqa: ARG002, PLR6301 - the port's
+    def observe(self, now: float, seen: LimitsSeen) -> bool:  # noqa: ARG002 - the port's
         """Return False: a provider's headers speak of all nodes together, and those tell each other."""
         return False
 

@@ -1,9 +1,7 @@
-"""Shared state in a Redis: limits."""
+"""A store in a Redis."""
 
 from __future__ import annotations
 
-from spillway.stores.redis.connection import RedisConnection
-from spillway.stores.redis.limits import RedisLimits
-from spillway.stores.redis.syncing import Syncing
+from spillway.stores.redis.store import RedisStore
 
-__all__ = ["RedisConnection", "RedisLimits", "Syncing"]
+__all__ = ["RedisStore"]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from spillway.core.clock import sleep
 from spillway.core.errors import NetworkError
-from spillway.stores.redis.connection import RedisConnection, ScriptCall
+from spillway.stores.shared.port import ScriptCall, StoreLink
 
 _logger = logging.getLogger("spillway.store")
 
@@ -46,12 +47,12 @@ class Syncing:
     """Syncs each part when it wants that, those that want it at the same time in one round trip.
 
     Args:
-        connection: to the store.
+        link: to the store.
         clock: monotonic seconds of the loop.
     """
 
-    def __init__(self, connection: RedisConnection, clock: Callable[[], float]) -> None:
-        self._connection = connection
+    def __init__(self, link: StoreLink, clock: Callable[[], float]) -> None:
+        self._link = link
         self._clock = clock
         self._parts: list[Part] = []
         self._wake = asyncio.Event()
@@ -62,7 +63,7 @@ class Syncing:
     @property
     def lost(self) -> bool:
         """Whether the store was not reached at the last try."""
-        return self._connection.lost
+        return self._link.lost
 
     def add(self, part: Part) -> None:
         """Sync `part` from now on."""
@@ -97,7 +98,7 @@ class Syncing:
             with suppress(asyncio.CancelledError):
                 await self._task
             await self._sync(self._parts, leaving=True)
-        await self._connection.aclose()
+        await self._link.aclose()
 
     async def _run(self) -> None:
         while True:
@@ -107,7 +108,7 @@ class Syncing:
             if not due:
                 await self._rest(min((part.next_sync() for part in self._parts), default=now + 1.0) - now)
             elif not await self._sync(due):
-                await asyncio.sleep(_AGAIN_S)
+                await sleep(_AGAIN_S)
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -118,8 +119,8 @@ class Syncing:
         waiters, self._waiters = self._waiters, []
         reached = False
         try:
-            run = await self._connection.open()
-            answers = await self._connection.run_scripts([part.begin(run, leaving=leaving) for part in parts])
+            run = await self._link.open()
+            answers = await self._link.run_scripts([part.begin(run, leaving=leaving) for part in parts])
             for part, answer in zip(parts, answers, strict=True):
                 part.end(answer)
             reached = True

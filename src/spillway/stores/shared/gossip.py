@@ -1,4 +1,4 @@
-"""Limits that processes keep together by telling each other through a Redis what they have counted."""
+"""Limits that processes keep together by telling each other through a store what they have counted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from spillway.core.clock import Clock, loop_clock, new_id
 from spillway.core.limit_store import Room, SharedLimits
 from spillway.remote.rate_limit.counter import Delta
 from spillway.remote.rate_limit.gossip import JOINING, GossipMachine
-from spillway.stores.redis.leases import SILENT_S
+from spillway.stores.shared.leases import SILENT_S
 
 if TYPE_CHECKING:
     from spillway.core.options import RateLimits
-    from spillway.stores.redis.connection import ScriptCall
-    from spillway.stores.redis.syncing import Syncing
+    from spillway.stores.shared.port import ScriptCall, StoreSettings
+    from spillway.stores.shared.syncing import Syncing
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -30,7 +30,7 @@ class Telling(msgspec.Struct, kw_only=True):
     window_ms: int
     width_ms: float
     silent_ms: int
-    deltas: list[tuple[int, bytes]]
+    deltas: list[tuple[int, str]]
     weight: float
     in_flight: int
     blocked_ms: int
@@ -42,7 +42,7 @@ class Told(msgspec.Struct, kw_only=True):
 
     now: float
     version: int
-    told: list[tuple[str, int, bytes]] | dict[str, str]
+    told: list[tuple[str, int, str]] | dict[str, str]
     weights: float
     in_flight: int
     nodes: int
@@ -51,7 +51,6 @@ class Told(msgspec.Struct, kw_only=True):
 
 
 _decode = msgspec.msgpack.Decoder(Told).decode
-_entry = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
 
 class GossipPart:
@@ -67,17 +66,16 @@ class GossipPart:
         key: str,
         limits: RateLimits,
         *,
-        prefix: str,
+        settings: StoreSettings,
         holder: str,
         syncing: Syncing,
         window_s: float,
         gives_back: bool,
-        sync_s: float = 1.0,
-        weight: float = 1.0,
-        allowance: int | None = None,
     ) -> None:
-        self._keys = tuple(f"{prefix}{{{key}}}:gossip:{what}" for what in ("entries", "changes", "slots", "facts", "nodes"))
-        self._sync_s = sync_s
+        self._keys = tuple(
+            f"{settings.prefix}{{{key}}}:gossip:{what}" for what in ("entries", "changes", "slots", "facts", "nodes")
+        )
+        self._sync_s = settings.sync_s
         self._window_s = window_s
         self._clock: Clock = loop_clock()
         self._began = -math.inf
@@ -85,15 +83,15 @@ class GossipPart:
         self._blocked_told = -math.inf
         self._lock = threading.Lock()
         self._room = Room()
-        self.settings = limits, window_s, gives_back
+        self.made_for = limits, window_s, gives_back
         self.windows = GossipMachine(
             f"{holder}-{new_id()}",
             limits,
-            sync_s=sync_s,
+            sync_s=settings.sync_s,
             window_s=window_s,
             gives_back=gives_back,
-            allowance=allowance,
-            weight=weight,
+            allowance=settings.allowance,
+            weight=settings.weight,
         )
         self.shared = SharedLimits(windows=self.windows, lock=self._lock, room=self._room, clock=self._clock)
         del syncing
@@ -115,7 +113,7 @@ class GossipPart:
             window_ms=round(self._window_s * 1000),
             width_ms=self._window_s * 1000 / 120,
             silent_ms=round(SILENT_S * 1000),
-            deltas=[(delta.slot, _encode(delta.entry)) for delta in deltas],
+            deltas=[(delta.slot, " ".join(map(str, delta.entry))) for delta in deltas],
             weight=machine.weight,
             in_flight=machine.in_flight,
             blocked_ms=math.ceil(blocked_s * 1000),
@@ -132,7 +130,7 @@ class GossipPart:
             self.windows.not_synced()
         self._since = told.version
         rows = told.told if isinstance(told.told, list) else []
-        deltas = [Delta(node, slot, _entry(packed)) for node, slot, packed in rows]
+        deltas = [Delta(node, slot, tuple(map(int, packed.split()))) for node, slot, packed in rows]
         with self._lock:
             self.windows.synced(
                 now,

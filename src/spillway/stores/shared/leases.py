@@ -49,7 +49,19 @@ class _Purse:
     """
 
     __slots__ = (
-        "back", "given", "have", "held_there", "kind", "late", "limit", "name", "need", "rate", "sent", "taken", "used_there"
+        "back",
+        "given",
+        "have",
+        "held_there",
+        "kind",
+        "late",
+        "limit",
+        "name",
+        "need",
+        "rate",
+        "sent",
+        "taken",
+        "used_there",
     )
 
     def __init__(self, kind: int, limit: int) -> None:
@@ -131,7 +143,7 @@ class LeasedWindows:
         limits: what may be sent in `window_s` by all holders together.
         on_want: called when somebody was refused for want of a lease: a sync may help.
 
-    Invariants: what the store counts for this holder is at least what it has in its pocket, has taken and has sent since.
+    Invariants: the store counts for this holder at least what it has in its pocket, has taken and has sent since.
     """
 
     def __init__(
@@ -330,7 +342,7 @@ class LeasedWindows:
         self._throttle.cut(now, retry_after)
         self._blocked_news = max(self._blocked_news, self._throttle.blocked_until - now)
 
-    def observe(self, now: float, seen: LimitsSeen) -> bool:  # noqa: ARG002, PLR6301 - the port's
+    def observe(self, now: float, seen: LimitsSeen) -> bool:  # noqa: ARG002 - the port's
         """Return False: a provider's headers speak of all holders together, and the store counts those."""
         return False
 
@@ -374,8 +386,10 @@ class LeasedWindows:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to report and nothing in the pocket."""
-        return not self.wants and not self._freed and not any(
-            p.have or p.taken or p.sent or p.back or p.late or p.given for p in self._purses
+        return (
+            not self.wants
+            and not self._freed
+            and not any(p.have or p.taken or p.sent or p.back or p.late or p.given for p in self._purses)
         )
 
     def begin(self, now: float, *, holder: str, run: str, elapsed_s: float, leaving: bool = False) -> Sync:

@@ -12,17 +12,12 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from spillway.core.errors import ConfigError, NetworkError
-
-PATIENCE_S = 0.25
-"""Seconds after which the store counts as lost."""
+from spillway.stores.shared.port import PATIENCE_S, ScriptCall
 
 SCRIPTS = ("gossip", "limits")
 
-ScriptCall = tuple[str, Sequence[str], bytes]
-"""Name of a script, its keys, its one argument."""
 
-
-class RedisConnection:
+class RedisLink:
     """Runs scripts, many in one round trip, on one connection.
 
     Args:
@@ -35,7 +30,7 @@ class RedisConnection:
 
     def __init__(self, url: str) -> None:
         try:
-            self._pool: ConnectionPool[AbstractConnection] = ConnectionPool.from_url(
+            self._pool: ConnectionPool = ConnectionPool.from_url(
                 url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, max_connections=1
             )
         except (ValueError, TypeError) as error:
@@ -83,7 +78,9 @@ class RedisConnection:
         await self._drop()
 
     async def _exchange(self, connection: AbstractConnection, calls: Sequence[ScriptCall]) -> list[Any]:
-        commands = [("EVALSHA", self._hashes[name], len(keys), *keys, argument) for name, keys, argument in calls]
+        commands: list[tuple[Any, ...]] = [
+            ("EVALSHA", self._hashes[name], len(keys), *keys, argument) for name, keys, argument in calls
+        ]
         await connection.send_packed_command(connection.pack_commands(commands))
         answers = []
         for _ in calls:
@@ -100,18 +97,19 @@ class RedisConnection:
         return answers
 
     async def _connected(self) -> AbstractConnection:
-        connection = self._connection
-        if connection is not None and connection.is_connected:
-            return connection
-        connection = self._connection = self._pool.make_connection()
-        await connection.connect()
-        await connection.send_command("INFO", "server")
-        info = await connection.read_response()
+        known = self._connection
+        if known is not None and known.is_connected:
+            return known
+        fresh: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call] # says no types
+        self._connection = fresh
+        await fresh.connect()  # type: ignore[no-untyped-call] # says no types
+        await fresh.send_command("INFO", "server")
+        info = await fresh.read_response()
         text = info.decode() if isinstance(info, bytes) else str(info)
         self.run = next(line[7:].strip() for line in text.splitlines() if line.startswith("run_id:"))
-        await self._load(connection)
+        await self._load(fresh)
         self.lost = False
-        return connection
+        return fresh
 
     async def _load(self, connection: AbstractConnection) -> None:
         for name, source in self._sources.items():
@@ -130,7 +128,7 @@ class RedisConnection:
             await connection.disconnect(nowait=True)
 
     def __repr__(self) -> str:
-        return f"<RedisConnection {'lost' if self.lost else self.run[:8] or 'not connected'}>"
+        return f"<RedisLink {'lost' if self.lost else self.run[:8] or 'not connected'}>"
 
 
 def _source(name: str) -> str:

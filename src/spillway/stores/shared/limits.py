@@ -1,4 +1,4 @@
-"""Limits that are exact over all processes that share a Redis."""
+"""Limits that are exact over all processes that share a store."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from spillway.core.clock import Clock, loop_clock
-from spillway.core.errors import ConfigError
 from spillway.core.limit_store import AcquirePermit, Room, SharedLimits
-from spillway.stores.redis.gossip import GossipPart
-from spillway.stores.redis.leases import LeasedWindows, Sync, SyncAnswer
+from spillway.stores.shared.leases import LeasedWindows, Sync, SyncAnswer
 
 if TYPE_CHECKING:
     from spillway.core.options import RateLimits
-    from spillway.stores.redis.connection import ScriptCall
-    from spillway.stores.redis.syncing import Syncing
+    from spillway.stores.shared.port import ScriptCall, StoreSettings
+    from spillway.stores.shared.syncing import Syncing
 
 REPORT_S = 0.1
 """Seconds between two syncs while there is something to report."""
@@ -33,14 +31,21 @@ class LimitsPart:
 
     Args:
         key: of the limits, within the store's.
-        prefix: of all keys of the store.
         holder: this process, among all that share the store.
     """
 
     def __init__(
-        self, key: str, limits: RateLimits, *, prefix: str, holder: str, syncing: Syncing, window_s: float, gives_back: bool
+        self,
+        key: str,
+        limits: RateLimits,
+        *,
+        settings: StoreSettings,
+        holder: str,
+        syncing: Syncing,
+        window_s: float,
+        gives_back: bool,
     ) -> None:
-        self._keys = (f"{prefix}{{{key}}}:limits", f"{prefix}{{{key}}}:holders")
+        self._keys = (f"{settings.prefix}{{{key}}}:limits", f"{settings.prefix}{{{key}}}:holders")
         self._holder = holder
         self._clock: Clock = loop_clock()
         self._last = self._clock()
@@ -48,7 +53,7 @@ class LimitsPart:
         self._started = 0.0
         self._room = Room()
         self._lock = threading.Lock()
-        self.settings = limits, window_s, gives_back
+        self.made_for = limits, window_s, gives_back
         self.windows = LeasedWindows(limits, on_want=syncing.wake, window_s=window_s, gives_back=gives_back)
         self.shared = SharedLimits(
             windows=self.windows, lock=self._lock, room=self._room, clock=self._clock, fetch=self._fetch
@@ -88,47 +93,5 @@ class LimitsPart:
                 self.windows.failed(self._clock(), sync)
         self._room.tell()
 
-    async def _fetch(self, want: AcquirePermit, timeout_s: float) -> bool:
+    async def _fetch(self, want: AcquirePermit, timeout_s: float) -> bool:  # noqa: ARG002 - what is wanted was noted
         return await self._syncing.synced(timeout_s)
-
-
-class RedisLimits:
-    """A `LimitStore` over a Redis: exact, or kept together by telling, as `exact` says.
-
-    Args:
-        syncing: of this process with the store.
-        holder: this process, among all that share the store; no two may have the same.
-        prefix: of all keys.
-    """
-
-    def __init__(self, syncing: Syncing, *, holder: str, prefix: str = "spillway:", exact: bool = True) -> None:
-        self._exact = exact
-        self._syncing = syncing
-        self._holder = holder
-        self._prefix = prefix
-        self._parts: dict[str, LimitsPart | GossipPart] = {}
-
-    def share(
-        self, key: str, limits: RateLimits, *, holder: str, window_s: float = 60.0, gives_back: bool = True
-    ) -> SharedLimits:
-        """Return the windows of `key`, the same for every holder.
-
-        Raises:
-            ConfigError: another holder of this process has it with other limits.
-        """
-        part = self._parts.get(key)
-        if part is None:
-            kind = LimitsPart if self._exact else GossipPart
-            part = self._parts[key] = kind(
-                key,
-                limits,
-                prefix=self._prefix,
-                holder=self._holder,
-                syncing=self._syncing,
-                window_s=window_s,
-                gives_back=gives_back,
-            )
-            self._syncing.add(part)
-        elif part.settings != (limits, window_s, gives_back):
-            raise ConfigError(f"{holder} shares the limits {key!r} with other settings than those it has")
-        return part.shared
