@@ -79,8 +79,11 @@ def waited_too_long(call: Call, engine: Engine, lacked: str) -> InferenceError:
     gates = engine.gates
     if lacked == PERMIT:
         wait = gates.permit_wait(call)
+        trouble = gates.limiter.trouble()
         return RateLimited(
-            f"no permit {within}", reason="queue_timeout", retry_after=None if wait == math.inf else wait
+            f"no permit {within}{f': {trouble}' if trouble else ''}",
+            reason="queue_timeout",
+            retry_after=None if wait == math.inf else wait,
         )
     if lacked == OWN_MONEY:
         return BudgetExceeded(f"no room under the caller's own cap {within}", reason="queue_timeout", limited_by="key")
