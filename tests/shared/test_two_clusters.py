@@ -15,6 +15,7 @@ WINDOW_S = 2.0
 @pytest.fixture(params=["redis", "commons"])
 def store(request, shared_redis):
     if request.param == "redis":
+        shared_redis.up_for(5.5)
         return RedisStore(shared_redis.url, name=shared_redis.name(), window_s=WINDOW_S, sync_s=0.1, silent_s=1.0)
     return Commons(window_s=WINDOW_S, sync_s=0.1, silent_s=1.0)
 

@@ -236,8 +236,8 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
         fetch: `await fetch(want, timeout_s)` asks the store for leases that serve `want` and returns whether any came,
             within `timeout_s` (it may be `inf`; a store has a limit of its own); None when `take` always asks the store
             itself.
-        trouble: `trouble(now)` says in words why nothing is let through although no limit is full, nothing where that is
-            not so; None: it never is.
+        trouble: `trouble(now)` says in words why nothing is let through although no limit is full, or nothing; None:
+            there is never such a reason.
     """
 
     windows: LimitWindows

@@ -80,11 +80,8 @@ def waited_too_long(call: Call, engine: Engine, lacked: str) -> InferenceError:
     if lacked == PERMIT:
         wait = gates.permit_wait(call)
         trouble = gates.limiter.trouble()
-        return RateLimited(
-            f"no permit {within}{f': {trouble}' if trouble else ''}",
-            reason="queue_timeout",
-            retry_after=None if wait == math.inf else wait,
-        )
+        why = f"no permit {within}: {trouble}" if trouble else f"no permit {within}"
+        return RateLimited(why, reason="queue_timeout", retry_after=None if wait == math.inf else wait)
     if lacked == OWN_MONEY:
         return BudgetExceeded(f"no room under the caller's own cap {within}", reason="queue_timeout", limited_by="key")
     budget = engine.deployment.budget

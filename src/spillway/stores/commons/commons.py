@@ -65,6 +65,10 @@ class Commons:
         self._values.clear()
         self._forgot_ms = self.now_ms
 
+    async def ends(self) -> Mapping[str, float]:
+        """Return its keys, and in how many seconds each of them ends."""
+        return {key: (end - self.now_ms) / 1000 for key, (_, end) in self._values.items()}
+
     def run_scripts(self, calls: Sequence[ScriptCall]) -> list[bytes]:
         """Run scripts one after the other."""
         return [SCRIPTS[name](self, keys, argument) for name, keys, argument in calls]

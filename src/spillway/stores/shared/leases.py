@@ -199,6 +199,7 @@ class LeasedWindows:
             cost = lease.costs[purse.kind]
             purse.taken -= cost
             purse.have += cost
+            purse.drawn = max(0, purse.drawn - cost)
         self.release(lease)
         return True
 

@@ -21,6 +21,7 @@ REPORT_S = 0.1
 """Seconds between two syncs while there is something to report."""
 
 _SPARE_S = 0.25
+_PRESSED_S = 0.05
 _HEARTBEAT_S = 3.0
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(LeaseAnswer).decode
@@ -70,7 +71,9 @@ class LimitsPart:
         pocket = self.windows.pocket
         if pocket.lost:
             return self._last
-        rest_s = REPORT_S if pocket.has_news else self._spare_s if pocket.has_spare else self._heartbeat_s
+        rest_s = REPORT_S if pocket.has_news else self._heartbeat_s
+        if pocket.has_spare:
+            rest_s = min(rest_s, _PRESSED_S if pocket.pressed else self._spare_s)
         at = self._last + rest_s
         return min(at, pocket.again_at) if pocket.wants else at
 

@@ -69,6 +69,7 @@ class Pocket:
         closed_until: nobody is let through before, because the store may have forgotten something.
         blocked_until: likewise, because a provider told any holder so.
         lost: the last report was not answered.
+        pressed: another holder lacks what this one may spare.
         in_flight: seats of all holders, as of the last answer.
 
     Invariants: the store counts for this holder at least what it has, has taken and has not reported; or has counted
@@ -97,7 +98,7 @@ class Pocket:
         self._pending: tuple[LeaseReport, list[Purse], list[Batch]] | None = None
         self._last = -math.inf
         self._poll_s = _POLL_S
-        self._pressed = False
+        self.pressed = False
         self._cut = False
         self._cuts: int | None = None
 
@@ -179,7 +180,7 @@ class Pocket:
         self._batches.clear()
         self._number += 1
         claimed = 0 if self._known else seats.taken + seats.gone
-        seats_needed, seats_wanted = seats.refill(pressed=self._pressed)
+        seats_needed, seats_wanted = seats.refill(pressed=self.pressed)
         report = LeaseReport(
             holder=f"{self._holder}.{self._life}",
             number=self._number,
@@ -217,7 +218,7 @@ class Pocket:
     def _ask(self, now: float, purse: Purse, *, leaving: bool) -> LeaseAsk:
         claim = 0 if self._known else purse.taken + purse.gone
         window_s = self._burst_s or self.spans.window_s
-        ahead_s = 0.0 if self._pressed else min(_AHEAD_S, window_s * _AHEAD_OF_WINDOW)
+        ahead_s = 0.0 if self.pressed else min(_AHEAD_S, window_s * _AHEAD_OF_WINDOW)
         if leaving or purse in self._retired:
             purse.void()
             need = want = 0
@@ -252,7 +253,7 @@ class Pocket:
                 self.throttle.grow(now)
                 self.throttle.cut(now, answer.blocked_in / 1000.0)
             self._cuts = answer.cuts
-        self._pressed, self.in_flight = answer.pressed, answer.in_flight
+        self.pressed, self.in_flight = answer.pressed, answer.in_flight
         if answer.lapsed:
             self._begin_anew()
             return False
