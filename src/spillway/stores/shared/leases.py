@@ -18,7 +18,18 @@ from typing import Any
 import msgspec
 
 from spillway.core.errors import BadRequest
-from spillway.core.limit_store import OVER, SENT, AcquirePermit, DimensionSnapshot, Lease, LimitsSnapshot
+from spillway.core.limit_store import (
+    CLOSED,
+    JOINING,
+    OVER,
+    SENT,
+    STRICT,
+    AcquirePermit,
+    DimensionSnapshot,
+    Lease,
+    LimiterMode,
+    LimitsSnapshot,
+)
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.adaptive import FULL_PERCENT, Throttle
@@ -171,7 +182,14 @@ class LeasedWindows:
         self._seen_in_flight = 0
         self.closed = False
         """Whether nothing is leased because the store was not reached."""
+        self._reached = False
         self.set_limits(limits)
+
+    def mode(self, now: float) -> LimiterMode:
+        """Return `strict`, `closed` while the store is lost and no lease is good, `joining` before the first sync."""
+        if not self._reached:
+            return JOINING
+        return CLOSED if self.closed or now >= self._good_until else STRICT
 
     # Deciding.
 
@@ -366,6 +384,7 @@ class LeasedWindows:
             in_flight=self._seen_in_flight,
             percent=self._throttle.percent,
             blocked_for_s=self.blocked_for(now),
+            mode=self.mode(now),
         )
 
     def _ceiling(self, purse: _Purse) -> int:
@@ -464,7 +483,7 @@ class LeasedWindows:
     def end(self, now: float, sync: Sync, answer: SyncAnswer, *, started: float) -> bool:
         """Take what a sync that began at `started` brought; return whether that made room."""
         self.closed = False
-        self._known = True
+        self._known = self._reached = True
         batch, self._reporting = self._reporting, None
         if batch is not None:
             batch.slots = answer.slots

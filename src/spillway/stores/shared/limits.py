@@ -10,6 +10,7 @@ import msgspec
 from spillway.core.clock import Clock, loop_clock
 from spillway.core.limit_store import AcquirePermit, Room, SharedLimits
 from spillway.stores.shared.leases import LeasedWindows, Sync, SyncAnswer
+from spillway.stores.shared.mode_log import ModeLog
 
 if TYPE_CHECKING:
     from spillway.core.options import RateLimits
@@ -53,6 +54,7 @@ class LimitsPart:
         self._started = 0.0
         self._room = Room()
         self._lock = threading.Lock()
+        self._mode = ModeLog(key)
         self.made_for = limits, window_s, gives_back
         self.windows = LeasedWindows(limits, on_want=syncing.wake, window_s=window_s, gives_back=gives_back)
         self.shared = SharedLimits(
@@ -78,12 +80,12 @@ class LimitsPart:
 
     def end(self, answer: Any) -> None:
         """Take what the store answered."""
-        sync = self._sync
+        sync, self._sync = self._sync, None
         if sync is None:
             return
         with self._lock:
             self.windows.end(self._clock(), sync, _decode(answer), started=self._started)
-        self._room.tell()
+        self._tell_room()
 
     def failed(self) -> None:
         """Go on without the store."""
@@ -91,6 +93,11 @@ class LimitsPart:
         if sync is not None:
             with self._lock:
                 self.windows.failed(self._clock(), sync)
+        self.windows.closed = True
+        self._tell_room()
+
+    def _tell_room(self) -> None:
+        self._mode.note(self.windows.mode(self._clock()))
         self._room.tell()
 
     async def _fetch(self, want: AcquirePermit, timeout_s: float) -> bool:  # noqa: ARG002 - what is wanted was noted

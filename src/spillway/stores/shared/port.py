@@ -64,6 +64,10 @@ class StoreLink(Protocol):
         """
         ...
 
+    async def alive(self) -> bool:
+        """Return whether nothing has ended the way to the store since it was used; nothing is sent for it."""
+        ...
+
     async def aclose(self) -> None:
         """Leave the store."""
         ...
