@@ -6,7 +6,6 @@ import math
 
 from spillway.core.limit_store import AcquirePermit, Lease
 from spillway.core.options import RateLimits
-from spillway.remote.rate_limit.gossip import GossipMachine
 from spillway.stores.commons import Commons
 from spillway.stores.shared import StoreSettings
 from spillway.stores.shared.gossip import GossipPart

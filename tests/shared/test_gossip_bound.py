@@ -3,8 +3,8 @@
 import random
 
 import pytest
-
 from gossip_nodes import EPOCH_S, Node, World, nodes
+
 from spillway.core.limit_store import AcquirePermit
 from spillway.core.options import RateLimits
 
