@@ -55,10 +55,22 @@ class Node:
         skew_s: by which its clock is ahead.
         phase: of its first sync.
         delay_s: that each way to the store takes.
+        allowance: requests that it may let through between two syncs.
     """
 
     def __init__(
-        self, world, name, limits, *, sync_s=1.0, phase=0.0, skew_s=0.0, delay_s=0.0, window_s=WINDOW_S, **more
+        self,
+        world,
+        name,
+        limits,
+        *,
+        sync_s=1.0,
+        phase=0.0,
+        skew_s=0.0,
+        delay_s=0.0,
+        window_s=WINDOW_S,
+        allowance=None,
+        **more,
     ):
         self.world = world
         self.skew_s = skew_s
@@ -66,6 +78,8 @@ class Node:
         self.dead = False
         self.deaf = False
         self._delay_s = delay_s
+        if allowance is not None:
+            more["allowance_s"] = allowance * window_s / limits.requests_per_minute
         settings = StoreSettings(window_s=window_s, sync_s=sync_s, **more)
         self.part = GossipPart(
             "m", limits, settings=settings, holder=name, syncing=None, window_s=window_s, gives_back=True

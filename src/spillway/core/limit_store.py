@@ -70,6 +70,9 @@ WITHOUT_STORE: dict[LimiterMode, str] = {
 }
 """What a mode has to do with a refusal."""
 
+SHUT: tuple[LimiterMode, ...] = (CLOSED, JOINING)
+"""Modes that admit nothing."""
+
 HELD, SENT, OVER = 0, 1, 2
 """Stages of a lease: granted and not sent; stamped with the time it was sent; settled or given back."""
 

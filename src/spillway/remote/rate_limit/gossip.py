@@ -48,7 +48,8 @@ class GossipMachine:
         node: this incarnation of this node; no other process ever uses it.
         limits: what may be sent in `window_s` by all nodes together.
         sync_s: seconds between two syncs.
-        allowance: what may be granted of each limit between two syncs; None: its part of `sync_s`.
+        allowance_s: what may be granted of each limit between two syncs: what it is for so many seconds; None: for
+            `sync_s`.
         weight: of this node, where something is shared out.
 
     Invariants: a refusal takes nothing; between two refills at most the allowance is granted, or as much more as the
@@ -63,14 +64,14 @@ class GossipMachine:
         sync_s: float = 1.0,
         window_s: float = 60.0,
         gives_back: bool = True,
-        allowance: int | None = None,
+        allowance_s: float | None = None,
         weight: float = 1.0,
     ) -> None:
         self.weight = weight
         self._sync_s = sync_s
         self._window_s = window_s
         self._gives_back = gives_back
-        self._allowance = allowance
+        self._allowance_s = sync_s if allowance_s is None else allowance_s
         self._throttle = Throttle(window_s)
         self._view = GossipView(node, sync_s=sync_s, window_s=window_s)
         self._dimensions: tuple[GossipDimension, ...] = ()
@@ -97,8 +98,7 @@ class GossipMachine:
                 limit,
                 burst_s=limits.burst_s,
                 window_s=self._window_s,
-                sync_s=self._sync_s,
-                allowance=self._allowance,
+                allowance_s=self._allowance_s,
             )
             dimensions.append(dimension)
         self._dimensions = tuple(dimensions)

@@ -40,10 +40,10 @@ class GossipDimension:
         self.burst: SlotLog | None = None
         self._burst_part = 1.0
 
-    def configure(self, limit: int, *, burst_s: float, window_s: float, sync_s: float, allowance: int | None) -> None:
+    def configure(self, limit: int, *, burst_s: float, window_s: float, allowance_s: float) -> None:
         """Have another limit from now on; what was sent keeps counting."""
         self.limit = limit
-        self.allowance = allowance or max(1, math.ceil(limit * sync_s / window_s - _TINY))
+        self.allowance = max(1, math.ceil(limit * allowance_s / window_s - _TINY))
         self.left = min(self.left, self.allowance)
         self._burst_part = burst_s / window_s
         before, self.burst = self.burst, burst_log(limit, burst_s, window_s)

@@ -12,7 +12,7 @@ import msgspec
 
 from spillway.core.clock import Clock
 from spillway.core.errors import RateLimited
-from spillway.core.limit_store import AcquirePermit, LimitsSnapshot, SharedLimits
+from spillway.core.limit_store import SHUT, WITHOUT_STORE, AcquirePermit, LimiterMode, LimitsSnapshot, SharedLimits
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.permit import Desk, FreePermit, Permit
@@ -115,8 +115,7 @@ class RateLimiterHandle:
             if not wait:
                 return permit
             self._note(wait)
-            blocked = self._windows.blocked_for(now)
-        raise _refusal(wait, blocked)
+            raise self._refusal(now, wait)
 
     def take_or_wait(self, want: AcquirePermit) -> Permit | float:
         """Return a permit, or the seconds until there would be one if nothing else happens; then nothing was taken.
@@ -194,7 +193,7 @@ class RateLimiterHandle:
                 wait = self._windows.wait(now, want)
             self._note(wait)
             if deadline is not None and (now >= deadline or deadline < now + wait < math.inf):
-                raise _refusal(wait, self._windows.blocked_for(now))
+                raise self._refusal(now, wait)
         return None, wait, first
 
     def _rest_s(self, rest: float) -> float:
@@ -225,6 +224,23 @@ class RateLimiterHandle:
         room.waiting = True
         if wait == math.inf:
             room.endless = True
+
+    def _refusal(self, now: float, wait: float) -> RateLimited:
+        blocked = self._windows.blocked_for(now)
+        if blocked:
+            return RateLimited(
+                "the provider asked for a pause",
+                reason="paused",
+                retry_after=blocked if wait == math.inf else wait,
+                limited_by="provider",
+            )
+        why = WITHOUT_STORE.get(self._windows.mode(now), "")
+        if wait == math.inf:
+            return RateLimited(
+                why or "all that the limit holds is on its way", reason="in_flight", retry_after=UNKNOWN_WAIT_S
+            )
+        says = f"no room in the limit for {wait:.3f} s"
+        return RateLimited(f"{says}: {why}" if why else says, reason="window", retry_after=wait)
 
     # Asking.
 
@@ -270,6 +286,19 @@ class RateLimiterHandle:
             blocked = self._windows.blocked_for(self._desk.clock())
             self._stay_open_if_free()
         return blocked
+
+    def mode(self) -> LimiterMode:
+        """Return how the limits are held now."""
+        with self._desk.lock:
+            return self._windows.mode(self._desk.clock())
+
+    def why(self) -> str:
+        """Return what a lost store has to do with a refusal, in words; empty where it has nothing to do with it."""
+        return "" if self._windows.unlimited else WITHOUT_STORE.get(self.mode(), "")
+
+    def shut(self) -> bool:
+        """Return whether nothing is admitted before the store is reached."""
+        return not self._windows.unlimited and self.mode() in SHUT
 
     def snapshot(self) -> LimitsSnapshot:
         """Return the state of all limits."""
@@ -321,17 +350,6 @@ class RateLimiterHandle:
             words.append(f"blocked {state.blocked_for_s:.1f} s")
         if state.waiting:
             words.append(f"waiting {state.waiting}")
+        if state.mode in WITHOUT_STORE:
+            words.append(state.mode)
         return f"<RateLimiter {self._name} {' '.join(words) or 'unlimited'}>"
-
-
-def _refusal(wait: float, blocked: float) -> RateLimited:
-    if blocked:
-        return RateLimited(
-            "the provider asked for a pause",
-            reason="paused",
-            retry_after=blocked if wait == math.inf else wait,
-            limited_by="provider",
-        )
-    if wait == math.inf:
-        return RateLimited("all that the limit holds is on its way", reason="in_flight", retry_after=UNKNOWN_WAIT_S)
-    return RateLimited(f"no room in the limit for {wait:.3f} s", reason="window", retry_after=wait)

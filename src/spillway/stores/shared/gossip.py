@@ -127,7 +127,7 @@ class GossipPart:
             sync_s=settings.sync_s,
             window_s=window_s,
             gives_back=gives_back,
-            allowance=settings.allowance,
+            allowance_s=settings.allowance_s,
             weight=settings.weight,
         )
         self._mode = ModeLog(key)
@@ -211,7 +211,8 @@ class GossipPart:
         self._heard = self.windows.retell()
 
     def _tell_room(self, now: float) -> None:
-        self._mode.note(self.windows.mode(now))
+        if not self.windows.unlimited:
+            self._mode.note(self.windows.mode(now))
         self._room.tell()
 
     def __repr__(self) -> str:

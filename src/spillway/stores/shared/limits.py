@@ -97,7 +97,8 @@ class LimitsPart:
         self._tell_room()
 
     def _tell_room(self) -> None:
-        self._mode.note(self.windows.mode(self._clock()))
+        if not self.windows.unlimited:
+            self._mode.note(self.windows.mode(self._clock()))
         self._room.tell()
 
     async def _fetch(self, want: AcquirePermit, timeout_s: float) -> bool:  # noqa: ARG002 - what is wanted was noted

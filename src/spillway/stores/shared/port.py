@@ -21,14 +21,15 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         name: of the cluster; another name is another cluster in the same store.
         window_s: the length of the "minute" of limits; other lengths are for tests.
         sync_s: seconds between two syncs of limits that are kept together by telling.
-        allowance: what a node may let through of such a limit between two syncs; None: its part of a `sync_s`.
+        allowance_s: what a node may let through of such a limit between two syncs: what the limit is for so many
+            seconds; None: for a `sync_s`.
         weight: of this node, where a limit is shared out.
     """
 
     name: str = "spillway"
     window_s: float = 60.0
     sync_s: float = 1.0
-    allowance: int | None = None
+    allowance_s: float | None = None
     weight: float = 1.0
 
     @property
