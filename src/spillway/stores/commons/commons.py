@@ -129,6 +129,10 @@ class CommonsLink:
         await self.open()
         return self._commons.run_scripts(calls)
 
+    async def alive(self) -> bool:
+        """Return whether the way is not cut."""
+        return not self.cut
+
     async def aclose(self) -> None:
         """Leave the store."""
 

@@ -73,6 +73,17 @@ class RedisLink:
             await self._drop()
             raise
 
+    async def alive(self) -> bool:
+        """Return False when the Redis has closed the connection since it was used."""
+        connection = self._connection
+        if connection is None or self._using.locked():
+            return True
+        try:
+            # Nothing is asked, so there is nothing to read but the end.
+            return connection.is_connected and not await connection.can_read()
+        except (RedisError, OSError):
+            return False
+
     async def aclose(self) -> None:
         """Close the connection."""
         await self._drop()
