@@ -41,9 +41,7 @@ class ServingLock:
             if fd is None:
                 if holder != str(os.getppid()):
                     who = f"process {holder}" if holder.isdigit() else "another process"
-                    raise ConfigError(
-                        f"{path}: {who} serves with this state file; give each its own [cluster] state"
-                    )
+                    raise ConfigError(f"{path}: {who} serves with this state file; give each its own [cluster] state")
                 fd = self._as_child()
         self._fd: int | None = fd
         self.killed = bool(os.pread(fd, 1, 0))
@@ -52,7 +50,7 @@ class ServingLock:
 
     def is_over(self, writer: int) -> bool:
         """Return whether what stands in the file as that writer's was written by a process that has ended."""
-        if writer == self.writer or writer == 0:
+        if writer in {0, self.writer}:
             # Ours was written by whoever was this writer before; a parent of several writes nothing.
             return True
         fd, _ = _take(self._file(writer))

@@ -73,7 +73,12 @@ class SqliteState:
         self._lock = ServingLock(path)
         self._batch = Batch(self._lock.writer)
         try:
-            if self._lock.killed and not self._lock.writer and path.exists() and not path.with_name(f"{path.name}-wal").exists():
+            if (
+                self._lock.killed
+                and not self._lock.writer
+                and path.exists()
+                and not path.with_name(f"{path.name}-wal").exists()
+            ):
                 _logger.warning("%s-wal is gone: what was spent shortly before a kill may be forgotten", path)
             self._connection = open_state(path)
             with told(path):
