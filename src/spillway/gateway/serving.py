@@ -133,7 +133,7 @@ class Running:
             try:
                 await self._serve(gateway, credentials)
             finally:
-                await gateway.cluster.aclose()
+                await gateway.aclose()
         return self._stop.exit_code
 
     def _gateway(self, credentials: Credentials) -> Gateway:
@@ -274,6 +274,5 @@ class Running:
 
 async def _started(gateway: Gateway) -> bool:
     """Build the engines; what is wrong with the keys is said too."""
-    _ = gateway.callers
-    await gateway.cluster.start()
+    await gateway.begin()
     return True

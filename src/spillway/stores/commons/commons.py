@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from spillway.core.clock import Clock, monotonic, new_id
 from spillway.core.errors import NetworkError
 from spillway.stores.commons.gossip import gossip
+from spillway.stores.commons.notices import notices
+from spillway.stores.commons.presence import presence
 from spillway.stores.shared.port import ScriptCall, StoreSettings
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-SCRIPTS: Mapping[str, Script] = {"gossip": gossip}
+SCRIPTS: Mapping[str, Script] = {"gossip": gossip, "notices": notices, "presence": presence}
 
 
 class Commons:

@@ -75,10 +75,10 @@ def read_keys(connection: sqlite3.Connection) -> list[StoredKey]:
     ]
 
 
-def key_changes(connection: sqlite3.Connection) -> int:
-    """Return how often keys have been changed."""
-    (count,) = connection.execute("SELECT value FROM marks WHERE name = 'keys'").fetchone()
-    return int(count)
+def mark(connection: sqlite3.Connection, name: str) -> int:
+    """Return `keys`, how often keys have been changed, or `identity`, which no other file has."""
+    (value,) = connection.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
+    return int(value)
 
 
 class KeyFile:

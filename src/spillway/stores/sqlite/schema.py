@@ -6,7 +6,7 @@ ahead      how much of a cap may be under way without being written yet, by writ
 margin     what has been counted for that reason
 keys       gateway keys and their limits
 secrets    the digests by which they are known
-marks      how often keys were changed
+marks      how often keys were changed; a number that no other file has
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ INSERT INTO ahead SELECT 0, kind, name, pico FROM ahead_of_one;
 DROP TABLE ahead_of_one;
 CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO marks VALUES ('keys', 0);
+INSERT INTO marks VALUES ('identity', abs(random() / 2));
 """
 MIGRATIONS = (_SPEND, _KEYS, _WRITERS)
 """The step at index i brings a file of schema i to schema i + 1."""

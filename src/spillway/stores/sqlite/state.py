@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from spillway.core.clock import monotonic, wall_now
 from spillway.stores.sqlite.entries import Account, Entry, Journal
-from spillway.stores.sqlite.key_file import key_changes, read_keys
+from spillway.stores.sqlite.key_file import mark, read_keys
 from spillway.stores.sqlite.ledger_file import FINEST_S, Batch, CostRow, coarsen, costs_by, recover, spent_by
 from spillway.stores.sqlite.schema import open_state, reason, told, transaction
 from spillway.stores.sqlite.serving_lock import ServingLock
@@ -50,6 +50,7 @@ class SqliteState:
     Attributes:
         failure: why nothing can be written now, in words; None: all is well.
         key_accounts: the caps of gateway keys.
+        identity: a number that no other file has.
         recovered: attempts that were under way when an earlier process was killed.
 
     Raises:
@@ -87,7 +88,8 @@ class SqliteState:
                 self.recovered = recover(self._connection, now, self._lock.is_over)
                 coarsen(self._connection, now)
                 (self._seen,) = self._connection.execute("PRAGMA data_version").fetchone()
-                self._changes = key_changes(self._connection)
+                self.identity = mark(self._connection, "identity")
+                self._changes = mark(self._connection, "keys")
         except BaseException:
             self._lock.release()
             raise
@@ -275,7 +277,7 @@ class SqliteState:
         if version != self._seen:
             # Other workers write all the time; their spend is no news.
             self._seen = version
-            changes, self._changes = self._changes, key_changes(self._connection)
+            changes, self._changes = self._changes, mark(self._connection, "keys")
             told_of = self._on_keys
             if told_of is not None and changes != self._changes:
                 loop, changed = told_of
