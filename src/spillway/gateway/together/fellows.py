@@ -87,6 +87,7 @@ class Fellows:
     def changed(self) -> None:
         """Have the next look see what was just done."""
         self._seen_at = float("-inf")
+        self._presence.hurry()
 
     async def look(self) -> SeenTogether:
         """Return all gateways as they are now; the others as they were a second ago at the most, while they live."""
@@ -105,6 +106,8 @@ class Fellows:
                 dead.append(pieces)
         console = self._gateway.console
         own = msgspec.json.decode(as_text(self._published.read()))
+        # What only grows is told as the store has it: no other gateway that is asked next tells less.
+        own.update({name: piece for name, piece in _read(self._presence.published).items() if name == "counts"})
         self._seen = SeenTogether(own, alive, dead, at=console.epoch + console.now(), silent=silent)
         self._seen_at = now
         return self._seen

@@ -14,11 +14,17 @@ from spillway.telemetry.readings import Distribution, Reading
 
 if TYPE_CHECKING:
     from spillway.gateway.app import Gateway
+    from spillway.telemetry.catalog import Metric
 
 BETWEEN = "\x1f"
 """Between two labels of a row."""
 
-_COUNTED = "spillway_process_cpu_seconds"
+COUNTED = "spillway_process_cpu_seconds"
+"""What of a process only grows."""
+
+NANO = 10**9
+"""Seconds and dollars that only grow are published as whole billionths: their sum is the same in whatever order, so
+that no counter falls by a rounding, which Prometheus would take for a restart."""
 
 
 class Published:
@@ -43,7 +49,7 @@ class Published:
         epoch = console.epoch
         tracks = self._tracks(epoch)
         current = int((epoch + console.now()) // BUCKET_S)
-        cpu = {name: value for name, value in process.items() if name == _COUNTED}
+        cpu = {name: round(value * NANO) for name, value in process.items() if name == COUNTED}
         counts = {
             "readings": _rows(reading for reading in readings if reading.metric.kind != "gauge"),
             "process": cpu,
@@ -111,30 +117,36 @@ def minus(one: Any, other: Any) -> Any:
     return one if one is None else one - (other or 0)
 
 
-def readings_of(rows: dict[str, Any], metrics: Iterable[Any]) -> list[Reading]:
+def readings_of(rows: dict[str, Any], metrics: Iterable[Metric]) -> list[Reading]:
     """Return the readings that these rows were made of, put together: one for each metric."""
-    return [Reading(metric, [_row(*row) for row in rows.get(metric.name, {}).items()]) for metric in metrics]
+    return [Reading(metric, [_row(metric, *row) for row in rows.get(metric.name, {}).items()]) for metric in metrics]
 
 
-def _row(labels: str, value: Any) -> tuple[tuple[str, ...], float | Distribution]:
+def _row(metric: Metric, labels: str, value: Any) -> tuple[tuple[str, ...], float | Distribution]:
     names = tuple(labels.split(BETWEEN)) if labels else ()
     if isinstance(value, list):
         *up_to, recorded, spent = value
-        return names, Distribution(up_to, recorded, spent)
-    return names, value
+        return names, Distribution(up_to, recorded, spent / NANO)
+    return names, value / NANO if _is_fraction(metric) else value
 
 
 def _rows(readings: Iterable[Reading]) -> dict[str, Any]:
     return {
-        reading.metric.name: {BETWEEN.join(labels): _value(value) for labels, value in reading.rows}
+        reading.metric.name: {BETWEEN.join(labels): _value(reading.metric, value) for labels, value in reading.rows}
         for reading in readings
     }
 
 
-def _value(value: float | Distribution) -> Any:
+def _value(metric: Metric, value: float | Distribution) -> Any:
     if isinstance(value, Distribution):
-        return [*value.up_to, value.recorded, value.total]
+        return [*value.up_to, value.recorded, round(value.total * NANO)]
+    if _is_fraction(metric):
+        return round(value * NANO)
     return int(value) if isinstance(value, bool) else value
+
+
+def _is_fraction(metric: Metric) -> bool:
+    return metric.kind == "counter" and metric.name.endswith("_usd_total")
 
 
 def _kept(tracks: dict[str, Any], keeps: Callable[[int], bool]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spillway.gateway.admin.history import BUCKET_S, BUCKETS, Bucket, summed
 from spillway.gateway.admin.picture import LIMITS
 from spillway.gateway.together.merging import total
-from spillway.gateway.together.published import readings_of
+from spillway.gateway.together.published import BETWEEN, NANO, readings_of
 from spillway.gateway.together.rules import LEFT_BEHIND, READINGS, STATE, tracks_together
 from spillway.telemetry.catalog import ENGINES, GATEWAY
 
@@ -111,7 +111,8 @@ class SeenTogether:
 
     def process(self) -> dict[str, float]:
         """Return what the system tells of all processes together."""
-        return {**self._whole["now"]["process"], **self._whole["counts"]["process"]}
+        counted = {name: value / NANO for name, value in self._whole["counts"]["process"].items()}
+        return {**self._whole["now"]["process"], **counted}
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the last requests, the oldest first; `worker` and `number` tell them apart."""
@@ -177,11 +178,11 @@ def _windows_in_order(row: dict[str, Any]) -> dict[str, Any]:
 
 def _only_the_worst(states: dict[str, Any]) -> None:
     """Have a circuit in one state: where one process has not followed another yet, in the worse of the two."""
-    circuits = {labels.rpartition("\x1f")[0] for labels, value in states.items() if value}
+    circuits = {labels.rpartition(BETWEEN)[0] for labels, value in states.items() if value}
     for circuit in circuits:
-        found = [state for state in _STATES if states.get(f"{circuit}\x1f{state}")]
+        found = [state for state in _STATES if states.get(f"{circuit}{BETWEEN}{state}")]
         for state in found[1:]:
-            states[f"{circuit}\x1f{state}"] = 0
+            states[f"{circuit}{BETWEEN}{state}"] = 0
 
 
 def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

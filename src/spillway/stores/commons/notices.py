@@ -33,6 +33,9 @@ def notices(shelf: Shelf, keys: tuple[str, ...], argument: bytes) -> bytes:
     asking = _decode(argument)
     now = shelf.now_ms
     board = shelf.value(keys[0], _Board, keep_ms=asking.keep_ms)
+    board.nodes = {node: at for node, at in board.nodes.items() if at > now - asking.silent_ms}
+    if asking.since < 0 and not board.nodes:
+        board.standing.clear()
     stands = set(board.standing.values())
     for number in [n for n, (at, _) in board.notices.items() if at <= now - asking.notice_ms and n not in stands]:
         del board.notices[number]
@@ -56,7 +59,6 @@ def notices(shelf: Shelf, keys: tuple[str, ...], argument: bytes) -> bytes:
         posted.append(number)
     for number, text in asking.answers:
         board.answers[number, asking.node] = text
-    board.nodes = {node: at for node, at in board.nodes.items() if at > now - asking.silent_ms}
     if asking.leaving:
         board.nodes.pop(asking.node, None)
     else:

@@ -13,6 +13,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local notices, times, answers, nodes, standing = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 
+redis.call('ZREMRANGEBYSCORE', nodes, '-inf', now - asking.silent_ms)
+if asking.since < 0 and redis.call('ZCARD', nodes) == 0 then redis.call('DEL', standing) end
+
 local stands, names = {}, redis.call('HGETALL', standing)
 for i = 1, #names, 2 do stands[names[i + 1]] = names[i] end
 
@@ -74,7 +77,6 @@ if #asking.open > 0 then
   end
 end
 
-redis.call('ZREMRANGEBYSCORE', nodes, '-inf', now - asking.silent_ms)
 if asking.leaving then
   redis.call('ZREM', nodes, asking.node)
 else

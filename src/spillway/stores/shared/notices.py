@@ -2,7 +2,7 @@
 
 A notice is kept by the store for two minutes and read by number, so that a node that was paused, or cut off for a
 moment, reads it late rather than never; what is published to whoever listens just then is lost to it. A standing notice
-is read by nodes that begin later too, until another of the same name takes its place.
+is read by nodes that begin later too, until another of the same name takes its place, or no node is left.
 """
 
 from __future__ import annotations

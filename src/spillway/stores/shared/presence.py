@@ -118,7 +118,11 @@ class Presence:
         publisher: says what this node publishes.
 
     Attributes:
+        published: what the store has of this node.
         behind: the text of those that are no more.
+
+    Invariants: what is `published` was in the store when the others were read last, so that nobody who reads later sees
+    less of this node.
     """
 
     def __init__(self, sharing: Sharing, publisher: Publisher) -> None:
@@ -129,8 +133,8 @@ class Presence:
         self._clock = sharing.clock
         self._last = self._read_at = self._told_at = float("-inf")
         self._run = ""
-        self._known = False
-        self._published: dict[str, str] = {}
+        self._known = self._sure = False
+        self.published: dict[str, str] = {}
         self._offered: dict[str, str] = {}
         self._others: dict[str, dict[str, str]] = {}
         self._nodes: dict[str, tuple[float, bool]] = {}
@@ -150,6 +154,10 @@ class Presence:
             for node, (silent_s, gone) in self._nodes.items()
             if node != self._sharing.node
         ]
+
+    def hurry(self) -> None:
+        """Publish with the next sync, and let nothing that was read before serve any more."""
+        self._last = self._read_at = float("-inf")
 
     async def read(self) -> bool:
         """Read what the others publish, unless that was just done; return whether the store answered."""
@@ -176,7 +184,11 @@ class Presence:
             _encode(
                 Telling(
                     node=self._sharing.node,
-                    pieces=[(k, text) for k, text in self._offered.items() if self._published.get(k) != text],
+                    pieces=[
+                        (name, text)
+                        for name, text in self._offered.items()
+                        if not self._sure or self.published.get(name) != text
+                    ],
                     known=self._known,
                     leaving=leaving,
                     reads=self._reading,
@@ -213,12 +225,12 @@ class Presence:
         self._to_fold = []
         if told.lapsed:
             self._known = False
-            self._published = {}
+            self.published = {}
             self._publisher.begin_anew()
             self._last = float("-inf")
             return
-        self._known = True
-        self._published = self._offered
+        self._known = self._sure = True
+        self.published = self._offered
         leftover = self._leftover() if self._is_first() else []
         if leftover and self._reading:
             self._to_fold = leftover
@@ -226,13 +238,13 @@ class Presence:
             self._wants_read = True
 
     def failed(self) -> None:
-        """Take note that the store was not reached: what was published is published again."""
-        self._published = {}
+        """Take note that the store was not reached: what was told may have been taken, and is told again."""
+        self._sure = False
 
     def _begin_with_an_empty_store(self, run: str) -> None:
         self._run = run
         self._known = False
-        self._published, self._others, self._nodes = {}, {}, {}
+        self.published, self._others, self._nodes = {}, {}, {}
         self._version, self._behind_version, self.behind = -1, 0, ""
         self._to_fold = []
 
