@@ -81,7 +81,7 @@ class NewsTogether:
 
     async def look(self) -> None:
         """See what there is now."""
-        self._now = await self._fellows.look()
+        self._now = await self._fellows.look(again=True)
 
     def state(self) -> dict[str, Any]:
         """Return everything at this instant."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spillway.stores.shared import Sharing
 
 FRESH_S = 0.45
-"""So long one picture of all serves whoever looks."""
+"""So long one picture of all serves those who look again and again."""
 
 __all__ = ["Fellows", "SeenTogether"]
 
@@ -58,7 +58,7 @@ class Fellows:
     def __init__(self, gateway: Gateway, sharing: Sharing) -> None:
         self._gateway = gateway
         self._sharing = sharing
-        self._published = Published(gateway)
+        self._published = Published(gateway, sharing.node)
         self._presence = Presence(sharing, self)
         self._notices = Notices(sharing, self._heard)
         self._obeying: set[asyncio.Task[None]] = set()
@@ -89,10 +89,14 @@ class Fellows:
         self._seen_at = float("-inf")
         self._presence.hurry()
 
-    async def look(self) -> SeenTogether:
-        """Return all gateways as they are now; the others as they were a second ago at the most, while they live."""
+    async def look(self, *, again: bool = False) -> SeenTogether:
+        """Return all gateways as they are now; the others as they were a second ago at the most, while they live.
+
+        Args:
+            again: for whoever looks again and again, the same for some tenths of a second.
+        """
         now = self._sharing.clock()
-        if self._seen is not None and now - self._seen_at < FRESH_S:
+        if again and self._seen is not None and now - self._seen_at < FRESH_S:
             return self._seen
         await self._presence.read()
         alive, dead, silent = [], [_read({"all": self._presence.behind}).get("all", {})], {}

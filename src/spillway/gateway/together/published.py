@@ -30,15 +30,18 @@ that no counter falls by a rounding, which Prometheus would take for a restart."
 class Published:
     """Reads all that one gateway publishes.
 
+    Args:
+        node: its id among those that share a store.
+
     Attributes:
-        worker: what this process is called, by host and process id.
+        worker: what it is called: host, process id, and what makes that its own.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, node: str) -> None:
         self._gateway = gateway
         self._base: dict[str, Any] = {}
         self._first_bucket = 0
-        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self.worker = f"{socket.gethostname()}:{os.getpid()}:{node[:4]}{node[-2:]}"
 
     def read(self) -> dict[str, Any]:
         """Return all pieces by name, as they are now."""

@@ -27,9 +27,6 @@ SILENT_S = 15.0
 FORGET_S = 3600.0
 """Seconds after which a node that says nothing is folded."""
 
-FRESH_S = 0.2
-"""So long what was read serves all who want to read."""
-
 Pieces = Mapping[str, str]
 
 
@@ -131,7 +128,7 @@ class Presence:
         self._sharing = sharing
         self._publisher = publisher
         self._clock = sharing.clock
-        self._last = self._read_at = self._told_at = float("-inf")
+        self._last = self._told_at = float("-inf")
         self._run = ""
         self._known = self._sure = False
         self.published: dict[str, str] = {}
@@ -156,13 +153,11 @@ class Presence:
         ]
 
     def hurry(self) -> None:
-        """Publish with the next sync, and let nothing that was read before serve any more."""
-        self._last = self._read_at = float("-inf")
+        """Publish with the next sync."""
+        self._last = float("-inf")
 
     async def read(self) -> bool:
-        """Read what the others publish, unless that was just done; return whether the store answered."""
-        if self._clock() - self._read_at < FRESH_S:
-            return True
+        """Publish, and read what the others publish, from now on; return whether the store answered."""
         self._wants_read = True
         return await self._sharing.syncing.synced(2 * PATIENCE_S)
 
@@ -208,7 +203,6 @@ class Presence:
         self._told_at = self._clock()
         nodes = {node: (silent / 1000, gone) for node, silent, gone in told.nodes}
         if self._reading:
-            self._read_at = self._clock()
             self._version = told.version
             self._others = {node: pieces for node, pieces in self._others.items() if node in nodes}
             for node, piece, text in told.told:
