@@ -23,6 +23,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         sync_s: seconds between two syncs of limits that are kept together by telling.
         allowance: what a node may let through of such a limit between two syncs; None: its part of a `sync_s`.
         weight: of this node, where a limit is shared out.
+        silent_s: a node that has not synced for so long is taken for dead.
     """
 
     name: str = "spillway"
@@ -30,6 +31,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     sync_s: float = 1.0
     allowance: int | None = None
     weight: float = 1.0
+    silent_s: float = 15.0
 
     @property
     def prefix(self) -> str:
