@@ -297,7 +297,7 @@ class SharedBreakerMachine(BreakerMachine):
 
     def lose(self) -> None:
         """Go on without the store: what was reported last may have been taken, or not."""
-        self._unsure = self._told > 0
+        self._unsure = self._unsure or self._told > 0
         self._told = 0
         self._apart_told = self._heard = self.asking = self._want = False
         self._unused.clear()

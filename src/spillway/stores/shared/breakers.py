@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -71,8 +68,6 @@ class BreakersPart:
         self._node = node
         self._syncing = syncing
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
         self._keys = tuple(f"{settings.prefix}{{breakers}}:{what}" for what in ("circuits", "changes", "nodes"))
         self._circuits: dict[str, SharedCircuitBreaker] = {}
         self._since = 0
@@ -148,12 +143,7 @@ class BreakersPart:
 
     def _hurry(self) -> None:
         self._urgent = True
-        if threading.get_ident() == self._thread:
-            self._syncing.wake()
-        else:
-            with suppress(RuntimeError):
-                # Its loop has ended: there is nobody left to tell.
-                self._loop.call_soon_threadsafe(self._syncing.wake)
+        self._syncing.wake()
 
     def __repr__(self) -> str:
         return f"<BreakersPart {len(self._circuits)} circuits{' lost' if self._lost else ''}>"
