@@ -238,9 +238,18 @@ class Assembly:
         if policies is None:
             name = _policy_name(deployment, key)
             limiter = self._limiter_actor(name, deployment.rate_limits, runner, loop)
-            breaker = CircuitBreakerHandle(name, deployment.circuit_breaker, clock=clock_of(loop))
+            breaker = self._breaker(deployment, key, loop)
             policies = self._policies[_policy_key(deployment, key)] = limiter, breaker
         return policies[0].handle(), policies[1]
+
+    def _breaker(self, deployment: Deployment, key: int, loop: asyncio.AbstractEventLoop) -> CircuitBreakerHandle:
+        name, config = _policy_name(deployment, key), deployment.circuit_breaker
+        if self._sharing is None:
+            return CircuitBreakerHandle(name, config, clock=clock_of(loop))
+        whose = "limit_group" if deployment.limit_group else "deployment"
+        return self._sharing.breakers.share(
+            f"{whose} {deployment.limit_group or deployment.name}#{key + 1}", name, config
+        )
 
     @property
     def limiters(self) -> Mapping[str, RateLimiterActor | StrictRateLimiterActor]:

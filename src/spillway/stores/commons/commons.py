@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spillway.core.clock import Clock, monotonic, new_id
 from spillway.core.errors import NetworkError
+from spillway.stores.commons.breakers import breakers
 from spillway.stores.commons.gossip import gossip
 from spillway.stores.commons.limits import limits
 from spillway.stores.commons.notices import notices
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-SCRIPTS: Mapping[str, Script] = {"gossip": gossip, "limits": limits, "notices": notices, "presence": presence}
+SCRIPTS: Mapping[str, Script] = {
+    "breakers": breakers,
+    "gossip": gossip,
+    "limits": limits,
+    "notices": notices,
+    "presence": presence,
+}
 
 _ALWAYS_MS = 10**15
 
