@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spillway.core.clock import Clock, monotonic, new_id
 from spillway.core.errors import NetworkError
+from spillway.stores.commons.budgets import budgets
 from spillway.stores.commons.gossip import gossip
 from spillway.stores.shared.port import ScriptCall, StoreSettings
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-SCRIPTS: Mapping[str, Script] = {"gossip": gossip}
+SCRIPTS: Mapping[str, Script] = {"budgets": budgets, "gossip": gossip}
 
 
 class Commons:

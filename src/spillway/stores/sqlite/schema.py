@@ -163,6 +163,20 @@ class ServingLock:
             os.close(fd)
 
 
+def identity(connection: sqlite3.Connection) -> str:
+    """Return what tells this state file from others for as long as it exists.
+
+    Raises:
+        sqlite3.Error: it has none yet, and can't be written.
+    """
+    with transaction(connection):
+        (found,) = connection.execute("PRAGMA application_id").fetchone()
+        if not found:
+            (found,) = connection.execute("SELECT 1 + abs(random() % 2147483646)").fetchone()
+            connection.execute(f"PRAGMA application_id = {found}")
+    return f"{found:08x}"
+
+
 def _recognize(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse what is not ours, before anything in it is changed."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()

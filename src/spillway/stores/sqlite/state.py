@@ -22,7 +22,7 @@ from spillway.core.clock import monotonic, wall_now
 from spillway.stores.sqlite.entries import Account, Entry, Journal
 from spillway.stores.sqlite.key_file import read_keys
 from spillway.stores.sqlite.ledger_file import FINEST_S, Batch, CostRow, coarsen, costs_by, recover, spent_by
-from spillway.stores.sqlite.schema import ServingLock, open_state, reason, told, transaction
+from spillway.stores.sqlite.schema import ServingLock, identity, open_state, reason, told, transaction
 
 if TYPE_CHECKING:
     from spillway.stores.sqlite.key_file import StoredKey
@@ -98,6 +98,16 @@ class SqliteState:
         """
         with self._reading() as connection:
             return spent_by(connection, kind, wall_now().timestamp(), name)
+
+    @property
+    def identity(self) -> str:
+        """What tells the file from others for as long as it exists.
+
+        Raises:
+            ConfigError: it can't be written.
+        """
+        with self._reading() as connection:
+            return identity(connection)
 
     def journal(self, deployment: str, model: str, cap_pico: int | None) -> Journal:
         """Return the journal of a deployment.
