@@ -43,7 +43,8 @@ class _Book:
     Attributes:
         base: what was spent before this life of the store, by window and slot; `added`: since.
         bare: whether nobody is known to remember an earlier life.
-        basis: the version by which what others hold was last reckoned.
+        kept: the version of the store when this life began; -1: it was empty.
+        basis: the newest version that is known to have been, here or to a process that came; -1 in an empty store.
         gone: holders that were silent: what they held, in which fine slot that became spend, and when.
         seeds: what files remember of this store, by journal.
     """
@@ -52,6 +53,7 @@ class _Book:
     run: str = ""
     born: int = 0
     bare: bool = True
+    kept: int = -1
     basis: int = -1
     version: int = 0
     starving_until: int = 0
@@ -118,11 +120,11 @@ class _Turn:
         if book.life and book.run == run:
             return
         book.bare = not book.life
+        book.kept = book.basis = -1 if book.bare else book.version
         for slot, pico in book.added.items():
             book.base[slot] = book.base.get(slot, 0) + pico
         book.added.clear()
         book.seeds.clear()
-        book.basis = -1
         book.life, book.run, book.born = f"{run}:{self._now}", run, self._now
 
     @property
@@ -205,9 +207,12 @@ class _Turn:
         holder.held = held
 
     def _remember(self, view: list[tuple[int, int, str]]) -> None:
-        """Have at least what somebody remembers of earlier lives count."""
+        """Have at least what somebody remembers of earlier lives count, unless the store itself remembers as much."""
         book, sync = self._book, self._sync
         book.bare = False
+        if sync.view_at <= book.kept:
+            return
+        book.version = max(book.version, sync.view_at)
         for number, index, pico in view:
             slot = number, index
             if self._counts(slot) and int(pico) > book.base.get(slot, 0):
@@ -274,7 +279,6 @@ class _Turn:
                 ready_in=self._ready_in,
                 told=told,
                 held=str(book.held),
-                holders=len(book.holders),
                 grant=str(grant),
                 starving=book.starving_until > self._now,
             )

@@ -4,7 +4,7 @@
 -- KEYS[1]  hash: `b<window>:<slot>` spent before this life of the store, `a<window>:<slot>` since; `u<window>` the sums;
 --          `h:<holder>` held, turn, batch and life of a holder, `H` the sum of what is held;
 --          `x:<holder>` the same of one that was silent, and the fine slot in which that became spend;
---          `life`, `run`, `born`, `bare`, `basis`, `version`, `starving`; `seeds`; `j:<journal>`
+--          `life`, `run`, `born`, `bare`, `kept`, `basis`, `version`, `starving`; `seeds`; `j:<journal>`
 -- KEYS[2]  sorted set: holders by the time of their last sync
 -- KEYS[3]  sorted set: `<window>:<slot>` by the version of its last change
 -- KEYS[4]  sorted set: silent holders by the time they were given up
@@ -84,7 +84,8 @@ if not fact('life') or fact('run') ~= sync.run then
     redis.call('HDEL', facts, 'a' .. member)
   end
   redis.call('HDEL', facts, 'seeds')
-  redis.call('HSET', facts, 'basis', -1, 'run', sync.run, 'born', string.format('%.0f', now),
+  local kept = fact('life') and (fact('version') or 0) or -1
+  redis.call('HSET', facts, 'kept', kept, 'basis', kept, 'run', sync.run, 'born', string.format('%.0f', now),
     'life', string.format('%s:%.0f', sync.run, now))
 end
 local life, born = fact('life'), tonumber(fact('born'))
@@ -153,7 +154,13 @@ if not me then
     redis.call('ZREM', gone, sync.holder)
   end
 end
-if sync.turn <= me[2] then return cmsgpack.pack({ late = true }) end
+local function stay()
+  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, sync.keep_ms) end
+end
+if sync.turn <= me[2] then
+  stay()
+  return cmsgpack.pack({ late = true })
+end
 me[2] = sync.turn
 
 -- What it says it holds; what it first says in a life was perhaps known from others.
@@ -169,9 +176,12 @@ if me[4] ~= life then
 end
 hold(me, held)
 
--- What it remembers of earlier lives.
-if type(sync.view) == 'table' then
-  note('bare', 0)
+-- What it remembers of earlier lives, unless the store itself remembers as much.
+if type(sync.view) == 'table' then note('bare', 0) end
+local version = tonumber(fact('version') or 0)
+if type(sync.view) == 'table' and sync.view_at > tonumber(fact('kept')) then
+  version = math.max(version, sync.view_at)
+  note('version', string.format('%.0f', version))
   for _, row in ipairs(sync.view) do
     local member, told = string.format('%.0f:%.0f', row[1], row[2]), money(row[3])
     if counts(row[1], row[2]) and less(get('b' .. member), told) then
@@ -252,7 +262,6 @@ hold(me, plus(held, grant))
 keep(sync.holder, me)
 if sync.leaving then lapse(sync.holder, true) end
 
-local version = tonumber(fact('version') or 0)
 if next(changed) then
   version = version + 1
   note('version', string.format('%.0f', version))
@@ -264,8 +273,8 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', changes, '(' .. string.forma
   told[#told + 1] = { tonumber(window), tonumber(slot), digits(plus(get('a' .. member), get('b' .. member))) }
 end
 
-for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, sync.keep_ms) end
+stay()
 return cmsgpack.pack({
   now = now, life = life, version = version, ready_in = ready_in, told = told, held = digits(get('H')),
-  holders = holders, grant = digits(grant), starving = starving > now,
+  grant = digits(grant), starving = starving > now,
 })

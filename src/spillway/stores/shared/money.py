@@ -77,6 +77,5 @@ class BudgetTold(msgspec.Struct, kw_only=True):
     ready_in: float
     told: list[tuple[int, int, str]] | dict[str, str]
     held: str
-    holders: int
     grant: str
     starving: bool
