@@ -4,6 +4,7 @@ import asyncio
 import random
 
 from spillway import Budget, BudgetExceeded
+from spillway.core.errors import NetworkError
 from spillway.remote.cost import usd_to_pico
 from spillway.stores.commons import Commons
 from spillway.stores.shared import Sharing
@@ -12,8 +13,50 @@ HOUR_S = 3600.0
 USD = usd_to_pico(1)
 
 
+class Way:
+    """A process's way to a store.
+
+    Attributes:
+        cut: whether nothing gets through.
+        deaf: whether scripts run, and their answers are lost.
+        late: seconds by which scripts run after they were given up; 0: they run at once.
+    """
+
+    def __init__(self, commons):
+        self._commons = commons
+        self._link = commons.connect()
+        self.cut = self.deaf = False
+        self.late = 0.0
+
+    @property
+    def lost(self):
+        return self._link.lost
+
+    async def open(self):
+        self._link.cut = self.cut
+        return await self._link.open()
+
+    async def run_scripts(self, calls):
+        self._link.cut = self.cut
+        if self.late:
+            asyncio.get_running_loop().call_later(self.late, self._commons.run_scripts, calls)
+            raise NetworkError("it did not answer in time", reason="store")
+        answers = await self._link.run_scripts(calls)
+        if self.deaf:
+            raise NetworkError("its answer was lost", reason="store")
+        return answers
+
+    def heal(self, alive=True):
+        self.cut = not alive
+        self.deaf = False
+        self.late = 0.0
+
+    async def aclose(self):
+        await self._link.aclose()
+
+
 class Ways:
-    """A store that remembers the way of each who comes, so that it can be cut."""
+    """A store that remembers the newest way to it."""
 
     def __init__(self, commons):
         self.commons = commons
@@ -21,7 +64,7 @@ class Ways:
         self.newest = None
 
     def connect(self):
-        self.newest = self.commons.connect()
+        self.newest = Way(self.commons)
         return self.newest
 
 
@@ -63,7 +106,7 @@ class Node:
 
     def settle(self, held, pico):
         del self.open[held]
-        self.town.paid.append((held_at(held), pico))
+        self.town.paid.append((held.admitted_at, pico))
         held.settle(pico)
         self.town.look()
 
@@ -79,10 +122,6 @@ class Node:
         self.town.paid.extend((now, pico) for pico in self.open.values())
         self.town.killed_at = now
         self.open.clear()
-
-
-def held_at(held):
-    return held.admitted_at
 
 
 class Town:
