@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import asynccontextmanager
 
 from spillway import Budget, BudgetExceeded
 from spillway.core.errors import NetworkError
@@ -28,10 +29,6 @@ class Way:
         self.cut = self.deaf = False
         self.late = 0.0
 
-    @property
-    def lost(self):
-        return self._link.lost
-
     async def open(self):
         self._link.cut = self.cut
         return await self._link.open()
@@ -51,8 +48,8 @@ class Way:
         self.deaf = False
         self.late = 0.0
 
-    async def aclose(self):
-        await self._link.aclose()
+    def __getattr__(self, name):
+        return getattr(self._link, name)
 
 
 class Ways:
@@ -76,14 +73,15 @@ class Node:
         refused: how often it was refused because the budget is spent.
     """
 
-    def __init__(self, town):
+    def __init__(self, town, budget=None, **about):
         self.sharing = Sharing(town.ways, asyncio.get_running_loop().time)
         self.link = town.ways.newest
         self.town = town
         self.open = {}
         self.refused = self.lost = 0
         self.alive = True
-        self.ledger = self.sharing.budgets.ledger("b", Budget(max_spend_per_hour_usd=town.cap / USD))
+        budget = budget or Budget(max_spend_per_hour_usd=town.cap / USD)
+        self.ledger = self.sharing.budgets.ledger("b", budget, **about)
 
     async def reserve(self, pico, patience_s=5.0):
         """Return a reservation, None when it was refused or had no room for so long."""
@@ -124,6 +122,18 @@ class Node:
         self.open.clear()
 
 
+@asynccontextmanager
+async def town_of(nodes=0, *, seed=1, **options):
+    """Have a town with some processes; all leave in the end."""
+    town = Town(seed, **options)
+    for _ in range(nodes):
+        town.join()
+    try:
+        yield town
+    finally:
+        await town.aclose()
+
+
 class Town:
     """Processes, their store, and what was truly spent."""
 
@@ -139,8 +149,8 @@ class Town:
         self.killed_at = -1e9
         self.worst = 0
 
-    def join(self):
-        node = Node(self)
+    def join(self, budget=None, **about):
+        node = Node(self, budget, **about)
         self.nodes.append(node)
         return node
 

@@ -1,23 +1,11 @@
 """Budgets over many processes in virtual time: never more than the cap, and no refusal while there is room."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 
 from spillway.testing import run_virtual
-from budget_town import USD, Town
-
-
-@asynccontextmanager
-async def town_of(seed, nodes, **options):
-    town = Town(seed, **options)
-    for _ in range(nodes):
-        town.join()
-    try:
-        yield town
-    finally:
-        await town.aclose()
+from budget_town import USD, town_of
 
 
 async def misfortune(town, seconds, *kinds):
@@ -48,7 +36,7 @@ def heal(town, way):
 
 
 async def live_through(seed, *kinds, nodes=4, seconds=60.0):
-    async with town_of(seed, nodes) as town:
+    async with town_of(nodes, seed=seed) as town:
         async with asyncio.TaskGroup() as group:
             town.group = group
             for node in list(town.nodes):

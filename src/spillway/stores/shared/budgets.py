@@ -114,7 +114,7 @@ class BudgetPart:
             return self._last
         if ledger.wants:
             return ledger.poll_at
-        return self._last + (self._budgets.heartbeat_s if ledger.idle else REPORT_S)
+        return self._last + (self._budgets.heartbeat_s if ledger.rests() else REPORT_S)
 
     def begin(self, run: str, *, leaving: bool) -> ScriptCall:
         """Return the script call of one sync."""

@@ -62,6 +62,7 @@ class LeasedLedger(CostLedger):
         "_batch",
         "_batch_owed",
         "_batches",
+        "_calm",
         "_good_until",
         "_held_there",
         "_journal",
@@ -120,7 +121,7 @@ class LeasedLedger(CostLedger):
         self._rate = 0.0
         self._good_until = self._poll_at = -math.inf
         self._made_at = clock()
-        self._starving = False
+        self._starving = self._calm = False
         self.closed = False
         self.shared = False
         super().__init__(budget, clock=self._store_time, limited_by=limited_by, whose=whose)
@@ -218,7 +219,18 @@ class LeasedLedger(CostLedger):
             self._owed += min(actual, reservation.pico)
             for window in self._uncapped:
                 window.add(actual, at)
+            self._stir()
         super()._settle(reservation, actual)
+
+    def _undo(self, reservation: Reservation) -> None:
+        super()._undo(reservation)
+        self._stir()
+
+    def _stir(self) -> None:
+        """Have it reported soon that there is something, where nobody waits for that."""
+        if self._calm:
+            self._calm = False
+            self._on_want()
 
     def _fits(self, pico: int, reserved: int, now: float) -> bool:
         need = pico or 1
@@ -239,7 +251,8 @@ class LeasedLedger(CostLedger):
             return True
         if self.closed and self._mode == "reject":
             self._refuse_lost()
-        self._need = max(self._need, pico)
+        # What is priced anew has a part of it already.
+        self._need = max(self._need, pico - (self._reserved - reserved))
         if now >= self._poll_at:
             self._on_want()
         return False
@@ -279,10 +292,10 @@ class LeasedLedger(CostLedger):
         """Whether the store is to be told at once: it has forgotten something, or others wait for what is left here."""
         return self._retell or (self._starving and self._leased > self._reserved + self._batch_owed + self._owed)
 
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to report and nothing to give back."""
-        return not self._pending and self._batch is None and self._leased <= self._reserved
+    def rests(self) -> bool:
+        """Return whether there is nothing to report and nothing to give back; it asks to be synced when there is."""
+        self._calm = not self._pending and self._batch is None and self._leased <= self._reserved
+        return self._calm
 
     def begin(self, *, holder: str, run: str, elapsed_s: float, leaving: bool) -> BudgetSync:
         """Return what to tell the store; `end` or `failed` follows.
@@ -356,7 +369,8 @@ class LeasedLedger(CostLedger):
             self._hear(told)
             self._others = max(0, int(told.held) - int(sync.held) - grant)
         self._good_until = started + self._offset + SILENT_S - _MARGIN_S
-        self._starving = told.starving
+        # What has just come is for somebody who waits here.
+        self._starving = told.starving and not grant
         self._poll_at = -math.inf
         if int(sync.need) > 0 and not grant:
             self._poll_at = now + max(POLL_S, told.ready_in / 1000.0)
