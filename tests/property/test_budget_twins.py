@@ -40,6 +40,7 @@ calls = st.fixed_dictionaries(
         "view": st.none() | st.lists(st.tuples(st.integers(1, 3), slots_ago, digits), max_size=4),
         "view_at": st.integers(-1, 6),
         "others": digits,
+        "heard_at": st.integers(-1, 6).map(float),
         "journal": st.sampled_from(["", "j", "k"]),
         "past": st.none() | st.lists(st.tuples(ages, digits), min_size=1, max_size=3),
     }

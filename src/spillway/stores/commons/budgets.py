@@ -44,7 +44,7 @@ class _Book:
         base: what was spent before this life of the store, by window and slot; `added`: since.
         bare: whether nobody is known to remember an earlier life.
         kept: the version of the store when this life began; -1: it was empty.
-        basis: the newest version that is known to have been, here or to a process that came; -1 in an empty store.
+        basis: when what others hold was heard, of all who came and told; the newest counts.
         gone: holders that were silent: what they held, in which fine slot that became spend, and when.
         seeds: what files remember of this store, by journal.
     """
@@ -54,7 +54,7 @@ class _Book:
     born: int = 0
     bare: bool = True
     kept: int = -1
-    basis: int = -1
+    basis: float = -1.0
     version: int = 0
     starving_until: int = 0
     base: dict[_Slot, int] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class _Turn:
         if book.life and book.run == run:
             return
         book.bare = not book.life
-        book.kept = book.basis = -1 if book.bare else book.version
+        book.kept, book.basis = -1 if book.bare else book.version, -1.0
         for slot, pico in book.added.items():
             book.base[slot] = book.base.get(slot, 0) + pico
         book.added.clear()
@@ -218,8 +218,8 @@ class _Turn:
             if self._counts(slot) and int(pico) > book.base.get(slot, 0):
                 book.base[slot] = int(pico)
                 self._changed.add(slot)
-        if sync.view_at > book.basis:
-            book.basis = sync.view_at
+        if sync.heard_at > book.basis:
+            book.basis = sync.heard_at
             known = sum(h.held for name, h in book.holders.items() if name not in {GHOST, sync.holder})
             missing = int(sync.others) - known
             ghost = book.holders.get(GHOST)

@@ -85,7 +85,7 @@ if not fact('life') or fact('run') ~= sync.run then
   end
   redis.call('HDEL', facts, 'seeds')
   local kept = fact('life') and (fact('version') or 0) or -1
-  redis.call('HSET', facts, 'kept', kept, 'basis', kept, 'run', sync.run, 'born', string.format('%.0f', now),
+  redis.call('HSET', facts, 'kept', kept, 'basis', -1, 'run', sync.run, 'born', string.format('%.0f', now),
     'life', string.format('%s:%.0f', sync.run, now))
 end
 local life, born = fact('life'), tonumber(fact('born'))
@@ -190,8 +190,8 @@ if type(sync.view) == 'table' and sync.view_at > tonumber(fact('kept')) then
       changed[member] = true
     end
   end
-  if sync.view_at > tonumber(fact('basis')) then
-    note('basis', string.format('%.0f', sync.view_at))
+  if sync.heard_at > tonumber(fact('basis')) then
+    note('basis', string.format('%.0f', sync.heard_at))
     local known = minus(get('H'), held)
     if ghost then known = minus(known, money(ghost[1])) end
     local missing = most(NONE, minus(money(sync.others), known))

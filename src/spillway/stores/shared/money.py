@@ -30,7 +30,7 @@ class BudgetSync(msgspec.Struct, kw_only=True):
         want: that, and what is likely needed soon.
         view: `(window, slot, amount)` of everything that is known to be spent; told to a store that has another life.
         view_at: the version that it was known at.
-        others: what others held then.
+        others: what others held when the store was last heard, which was at `heard_at` of its time.
         journal: the id of the file that `past` comes from.
         past: `(age, amount)` of what this process alone has spent in earlier lives.
     """
@@ -55,6 +55,7 @@ class BudgetSync(msgspec.Struct, kw_only=True):
     view: list[tuple[int, int, str]] | None = None
     view_at: int = -1
     others: str = "0"
+    heard_at: float = -1.0
     journal: str = ""
     past: list[tuple[float, str]] | None = None
 

@@ -64,7 +64,7 @@ class LeasedLedger(CostLedger):
         "_batches",
         "_calm",
         "_good_until",
-        "_held_there",
+        "_heard_at",
         "_journal",
         "_last",
         "_leased",
@@ -121,6 +121,7 @@ class LeasedLedger(CostLedger):
         self._rate = 0.0
         self._good_until = self._poll_at = -math.inf
         self._made_at = clock()
+        self._heard_at = -1.0
         self._starving = self._calm = False
         self.closed = False
         self.shared = False
@@ -341,6 +342,7 @@ class LeasedLedger(CostLedger):
             view=self._known() if tells else None,
             view_at=self._since if tells else -1,
             others=str(self._others),
+            heard_at=self._heard_at,
             journal=self._journal,
             past=[(age_s * 1000.0, str(pico)) for age_s, pico in self._past] or None,
         )
@@ -367,6 +369,7 @@ class LeasedLedger(CostLedger):
             self._life, self._since = told.life, told.version
             self._past = []
             self._hear(told)
+            self._heard_at = told.now
             self._others = max(0, int(told.held) - int(sync.held) - grant)
         self._good_until = started + self._offset + SILENT_S - _MARGIN_S
         # What has just come is for somebody who waits here.
