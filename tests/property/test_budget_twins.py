@@ -20,7 +20,7 @@ names = itertools.count(1)
 
 money = st.one_of(st.integers(0, 20), st.integers(0, 10**18), st.sampled_from([10**9, 10**9 - 1, 2**53, 2**53 + 1]))
 digits = money.map(str)
-ages = st.sampled_from([0.0, float(DAY), 3.0 * DAY])
+ages = st.sampled_from([60_000.0, float(DAY), 3.0 * DAY])
 slots_ago = st.integers(-1, 4)
 calls = st.fixed_dictionaries(
     {
