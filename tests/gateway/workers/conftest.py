@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-here = Path(__file__).parent
-sys.path[:0] = [str(here), str(here.parent / "running"), str(here.parent / "admin")]
+for folder in (Path(__file__).parent.parent / "admin", Path(__file__).parent.parent / "running", Path(__file__).parent):
+    sys.path.insert(0, str(folder))
 
 import pytest
 from running_rig import Serving

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from spillway.core.clock import Clock, monotonic, new_id
 from spillway.core.errors import NetworkError
 from spillway.stores.commons.breakers import breakers
+from spillway.stores.commons.budgets import budgets
 from spillway.stores.commons.gossip import gossip
 from spillway.stores.commons.limits import limits
 from spillway.stores.commons.notices import notices
@@ -21,6 +22,7 @@ Value = TypeVar("Value")
 
 SCRIPTS: Mapping[str, Script] = {
     "breakers": breakers,
+    "budgets": budgets,
     "gossip": gossip,
     "limits": limits,
     "notices": notices,

@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from spillway.core.errors import ConfigError, NetworkError
 from spillway.stores.shared.port import PATIENCE_S, ScriptCall
 
-SCRIPTS = ("breakers", "gossip", "limits", "notices", "presence")
+SCRIPTS = ("breakers", "budgets", "gossip", "limits", "notices", "presence")
 
 
 class RedisLink:
