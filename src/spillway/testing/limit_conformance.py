@@ -266,7 +266,7 @@ async def refuses_without_a_store(subject: LimitsSubject) -> None:
                     refused += refusal.reason == "store"
             require(clock() - began < 0.75, f"three refusals took {clock() - began:.3f} s")
             equal(refused, 3, "refusals for want of the store")
-            require(bool(one.trouble()), "nothing is said of the store")
+            require(bool(one.why()), "nothing is said of the store")
         equal(await ok(one, within_s=30 * subject.window_s), 1, "granted once the store is back")
 
 

@@ -15,7 +15,7 @@ from spillway.core.errors import ConfigError, NetworkError
 from spillway.stores.redis.address import address_of
 from spillway.stores.shared.port import PATIENCE_S, ScriptCall
 
-SCRIPTS = ("gossip", "limits")
+SCRIPTS = ("breakers", "budgets", "gossip", "limits", "notices", "presence")
 
 _CONNECT_S = 1.0
 """Seconds that a lost store has to take a new connection, over TLS and from afar, once it is said that it is lost."""
@@ -86,6 +86,17 @@ class RedisLink:
             raise
         self.lost = False
         return answers
+
+    async def alive(self) -> bool:
+        """Return False when the Redis has closed the connection since it was used."""
+        connection = self._connection
+        if connection is None or self._using.locked():
+            return True
+        try:
+            # Nothing is asked, so there is nothing to read but the end.
+            return connection.is_connected and not await connection.can_read()
+        except (RedisError, OSError):
+            return False
 
     async def aclose(self) -> None:
         """Close the connection."""
