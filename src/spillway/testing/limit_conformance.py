@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import math
 from contextlib import suppress
-from typing import Any
 
 from spillway.core.clock import loop_clock, sleep
 from spillway.core.errors import BadRequest, ConfigError, RateLimited
@@ -177,12 +176,12 @@ async def keeps_keys_apart(subject: LimitsSubject) -> None:
 async def refuses_other_limits(subject: LimitsSubject) -> None:
     """Two holders of a key in one process have the same limits."""
     async with subject.open(0.0) as store:
-        options: Any = {"window_s": subject.window_s}
-        store.share("k", RateLimits(requests_per_minute=1, strict=True), holder="one", **options)
-        store.share("k", RateLimits(requests_per_minute=1, strict=True), holder="two", **options)
+        window_s = subject.window_s
+        store.share("k", RateLimits(requests_per_minute=1, strict=True), holder="one", window_s=window_s)
+        store.share("k", RateLimits(requests_per_minute=1, strict=True), holder="two", window_s=window_s)
         for other in (RateLimits(requests_per_minute=2, strict=True), RateLimits(tokens_per_minute=1, strict=True)):
             try:
-                store.share("k", other, holder="three", **options)
+                store.share("k", other, holder="three", window_s=window_s)
             except ConfigError as error:
                 require("'k'" in str(error), f"a refusal that does not name the key: {error}")
             else:
