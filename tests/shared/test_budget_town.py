@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
+from budget_town import USD, town_of
 
 from spillway.testing import run_virtual
-from budget_town import USD, town_of
 
 
 async def misfortune(town, seconds, *kinds):

@@ -19,8 +19,8 @@ from spillway.core.errors import BudgetExceeded
 from spillway.remote.cost import CostLedger, LedgerSnapshot, Reservation, usd_to_pico
 from spillway.remote.cost.caps import WINDOWS, cap_key
 from spillway.remote.cost.window import SpendWindow
-from spillway.stores.shared.leases import SILENT_S
 from spillway.stores.shared.money import FINEST_S, SLOTS, WIDTHS_S, BudgetSync, BudgetTold
+from spillway.stores.shared.port import SILENT_S
 
 if TYPE_CHECKING:
     from spillway.core.clock import Clock
@@ -32,7 +32,7 @@ POLL_S = 0.05
 SETTLE_S = 1.25
 """Seconds in which a store that is new leases nothing, while all tell it what they know."""
 
-_MARGIN_S = 1.0
+_SURE = 14 / 15
 _AHEAD_S = 0.25
 _STEADY_S = 2.0
 _KEEP_MS = 32 * 86_400_000
@@ -47,6 +47,7 @@ class LeasedLedger(CostLedger):
         budget: the caps and what happens at them; None: it only counts, and tells nobody before it had caps.
         clock: monotonic seconds.
         on_want: called when somebody waits for a lease: a sync may help.
+        silent_s: after so long without a sync the store takes this process for dead.
         journal: the id of the file that knows what this process has spent before; empty: none does.
 
     Attributes:
@@ -81,6 +82,7 @@ class LeasedLedger(CostLedger):
         "_poll_at",
         "_rate",
         "_retell",
+        "_silent_s",
         "_since",
         "_starving",
         "_taken",
@@ -97,6 +99,7 @@ class LeasedLedger(CostLedger):
         *,
         clock: Clock,
         on_want: Callable[[], None],
+        silent_s: float = SILENT_S,
         journal: str = "",
         limited_by: str = "budget",
         whose: str = "",
@@ -105,6 +108,7 @@ class LeasedLedger(CostLedger):
         self._offset = 0.0
         self._on_want = on_want
         self._journal = journal
+        self._silent_s = silent_s
         self._past: list[tuple[float, int]] = []
         self._view = tuple(
             SpendWindow(name, 0, width=width, slots=slots, now=clock()) for name, width, slots in WINDOWS
@@ -329,7 +333,7 @@ class LeasedLedger(CostLedger):
             leaving=leaving,
             widths_ms=[round(width * 1000) for width in WIDTHS_S],
             slots=list(SLOTS),
-            silent_ms=round(SILENT_S * 1000),
+            silent_ms=round(self._silent_s * 1000),
             settle_ms=round(SETTLE_S * 1000),
             keep_ms=_KEEP_MS,
             caps=[str(w.cap) if w in self._windows else "" for w in self._view],
@@ -371,7 +375,7 @@ class LeasedLedger(CostLedger):
             self._hear(told)
             self._heard_at = told.now
             self._others = max(0, int(told.held) - int(sync.held) - grant)
-        self._good_until = started + self._offset + SILENT_S - _MARGIN_S
+        self._good_until = started + self._offset + self._silent_s * _SURE
         # What has just come is for somebody who waits here.
         self._starving = told.starving and not grant
         self._poll_at = -math.inf
