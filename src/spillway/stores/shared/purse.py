@@ -34,6 +34,7 @@ SETTLE_S = 1.25
 
 _SURE = 14 / 15
 _AHEAD_S = 0.25
+_AHEAD_SHARE = 400
 _STEADY_S = 2.0
 _KEEP_MS = 32 * 86_400_000
 _NEXT_S = 1e-6
@@ -393,13 +394,17 @@ class LeasedLedger(CostLedger):
             self._tell_room()
 
     def _ahead(self, elapsed_s: float) -> int:
-        """Return what is likely reserved in the next quarter of a second; nothing where little is."""
+        """Return what is likely reserved in the next quarter of a second; nothing where little is.
+
+        It is little of a cap, because what a process that is killed has ahead counts as spent.
+        """
         if elapsed_s > 0:
             self._rate += (self._taken / elapsed_s - self._rate) * 0.3
         self._taken = 0
         if self._rate * _STEADY_S < self._last:
             return 0
-        return max(math.ceil(self._rate * _AHEAD_S), self._last)
+        most = min((window.cap for window in self._windows), default=0) // _AHEAD_SHARE
+        return max(min(math.ceil(self._rate * _AHEAD_S), most), self._last)
 
     def _known(self) -> list[tuple[int, int, str]]:
         """Return everything that the store is known to have counted."""
