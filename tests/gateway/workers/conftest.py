@@ -3,10 +3,12 @@
 import sys
 from pathlib import Path
 
-here = Path(__file__).parent
-sys.path[:0] = [str(here), str(here.parent / "running"), str(here.parent / "admin")]
-
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "running"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "admin"))
+
 from running_rig import Serving
 
 from spillway.sim import SimConfig, Simulator

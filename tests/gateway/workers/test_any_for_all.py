@@ -36,7 +36,9 @@ def test_a_counter_never_falls_whoever_is_asked_next():
         for turn in range(60):
             await stage.gateways[turn % 3].chat(stream=bool(turn % 2))
             rows = await stage.gateways[(turn * 2 + 1) % 3].metrics()
-            grows = {k: v for k, v in rows.items() if k.partition("{")[0].endswith(("_total", "_count", "_sum", "_bucket"))}
+            grows = {
+                k: v for k, v in rows.items() if k.partition("{")[0].endswith(("_total", "_count", "_sum", "_bucket"))
+            }
             assert {k: (v, grows[k]) for k, v in before.items() if grows[k] < v} == {}
             before = grows
             await asyncio.sleep(0.13)

@@ -220,6 +220,6 @@ async def test_without_a_shared_store_it_is_refused(serve, tmp_path, sim):
 
 
 async def test_a_worker_that_can_not_begin_ends_all_with_its_reason(serve, sim):
-    served = serve(project(sim.url).replace("from_env = \"OPENAI_API_KEY\"", "from_env = \"NOT_THERE\""), "--workers", "2")
+    served = serve(project(sim.url).replace('from_env = "OPENAI_API_KEY"', 'from_env = "NOT_THERE"'), "--workers", "2")
     assert await served.ends() == 2
     assert served.said.count("NOT_THERE") == 1
