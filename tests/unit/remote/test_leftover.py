@@ -91,7 +91,7 @@ def test_it_has_every_slot_where_nobody_else_asks_and_again_once_they_have_stopp
 
 def test_it_leaves_the_rate_of_others_in_the_limit_and_uses_the_rest():
     limits = spillway.RateLimits(requests_per_minute=120)
-    options = {"rate_limits": limits, "answers_s": (0.1, 0.1)}
+    options = {"rate_limits": limits, "answers_s": (0.1, 0.1), "serving": SERVING}
     beside = play(background=2000, every_s=1.0, seconds=400.0, warm_s=130.0, **options)
     assert p99(beside.waits) < 0.01
     # Of 118 a minute that can be used 60 are the others', and a tenth more is left free.

@@ -11,7 +11,8 @@ limits   as much as others used in the busiest minute of the last two, and a ten
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from spillway.core.priority import Priority
 
@@ -33,6 +34,22 @@ _Amounts = tuple[int, int, int, int]
 _NOTHING: _Amounts = (0, 0, 0, 0)
 
 
+class LiveUse(NamedTuple):
+    """What more important requests take of the limits: requests, tokens, input and output tokens.
+
+    Attributes:
+        present: in the last minute.
+        busiest: in the busiest of the last two.
+    """
+
+    present: _Amounts = _NOTHING
+    busiest: _Amounts = _NOTHING
+
+    def plus(self, other: LiveUse) -> LiveUse:
+        """Return both together."""
+        return LiveUse(_sum(self.present, other.present), _sum(self.busiest, other.busiest))
+
+
 class _Span:
     """Five seconds of more important requests: what they took of each limit, and the most slots at once."""
 
@@ -52,16 +69,27 @@ class Leftover:
 
     Attributes:
         busy: more important requests in slots.
+        elsewhere: says what is used elsewhere of the same limits; None: nobody else has them.
+        asked_at: when a background request was here last.
 
     Complexity: half a microsecond a request; 24 spans are looked through for a background one.
     """
 
-    __slots__ = ("_gates", "_spans", "busy")
+    __slots__ = ("_gates", "_spans", "asked_at", "busy", "elsewhere")
 
     def __init__(self, gates: Gates) -> None:
         self._gates = gates
         self._spans: deque[_Span] = deque([_Span(-1, 0)], maxlen=_KEPT)
         self.busy = 0
+        self.elsewhere: Callable[[], LiveUse] | None = None
+        self.asked_at = float("-inf")
+
+    def use(self, now: float) -> LiveUse:
+        """Return what more important requests use of the limits now, and used in the busiest minute of the last two."""
+        newest = int(now // SPAN_S)
+        minutes = [_within(self._spans, at) for at in range(newest - _MINUTE + 1, newest + 1)]
+        requests, tokens, inputs, outputs = (max(amounts) for amounts in zip(*minutes, strict=True))
+        return LiveUse(minutes[-1], (requests, tokens, inputs, outputs))
 
     def began(self, call: Call, now: float) -> None:
         """Note that a request has got its slot and its permit."""
@@ -90,26 +118,25 @@ class Leftover:
         """
         if call.priority != Priority.BACKGROUND:
             return False
+        self.asked_at = now
         newest = int(now // SPAN_S)
-        spans = [span for span in self._spans if span.number > newest - _KEPT and span.number >= 0]
-        if not spans:
-            return False
-        peak = max((span.peak for span in spans if span.number > newest - _MINUTE), default=0)
-        if free <= min(peak, slots // 2) - self.busy:
-            return True
-        return self._lacks_room(call, spans, newest)
+        peak = max((span.peak for span in self._spans if span.number > newest - _MINUTE), default=0)
+        return free <= min(peak, slots // 2) - self.busy or self._lacks_room(call, now)
 
-    def _lacks_room(self, call: Call, spans: list[_Span], newest: int) -> bool:
-        present = _within(spans, newest)
-        busiest = [max(amounts) for amounts in zip(*(_within(spans, at) for at in range(newest - 11, newest + 1)))]  # noqa: B905
-        if not any(busiest):
+    def _lacks_room(self, call: Call, now: float) -> bool:
+        use = self.use(now)
+        if self.elsewhere is not None:
+            use = use.plus(self.elsewhere())
+        if not any(use.busiest):
             return False
         seen = self._gates.limiter.snapshot()
         wanted = _amounts(self._gates.permit_for(call))
-        for name, want, most, now in zip(_AMOUNTS, wanted, busiest, present, strict=True):
+        for name, want, most, present in zip(_AMOUNTS, wanted, use.busiest, use.present, strict=True):
             limit = getattr(seen, name)
-            reserved = min(int(most * _GROWTH) + 1 - now, limit.ceiling if limit is not None else 0) if most else 0
-            if limit is not None and reserved > 0 and limit.used + limit.unsent + want + reserved > limit.ceiling:
+            if limit is None or not most:
+                continue
+            reserved = min(int(most * _GROWTH) + 1 - present, limit.ceiling)
+            if reserved > 0 and limit.used + limit.unsent + want + reserved > limit.ceiling:
                 return True
         return False
 
@@ -117,7 +144,7 @@ class Leftover:
         return f"<Leftover {self.busy} more important, at most {max(span.peak for span in self._spans)} at once>"
 
 
-def _within(spans: list[_Span], last: int) -> _Amounts:
+def _within(spans: Iterable[_Span], last: int) -> _Amounts:
     """Return what was taken in the minute that ends with the span `last`."""
     total = _NOTHING
     for span in spans:

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 class SlotPool:
     """The slots of all replicas.
 
-    Args:
-        leftover: what background requests leave free.
-
     Attributes:
+        leftover: what background requests leave free; None: nothing.
         free: idle slots, the one that has been idle longest first; replicas alternate.
         busy: how many have a request in them.
         served: requests that have left them.
@@ -31,11 +29,11 @@ class SlotPool:
     Complexity: O(1) to take and give back, O(slots) to resize.
     """
 
-    __slots__ = ("_leftover", "_runners", "_slots", "busy", "free", "hold_times", "served")
+    __slots__ = ("_runners", "_slots", "busy", "free", "hold_times", "leftover", "served")
 
     def __init__(self, runners: Sequence[ModelRunner], workers: int, leftover: Leftover | None = None) -> None:
         self._runners = tuple(runners)
-        self._leftover = leftover
+        self.leftover = leftover
         self._slots: list[WorkerSlot] = []
         self.free: deque[WorkerSlot] = deque()
         self.busy = 0
@@ -61,13 +59,13 @@ class SlotPool:
         slot.call = call
         slot.taken_at = now
         self.busy += 1
-        if self._leftover is not None:
-            self._leftover.began(call, now)
+        if self.leftover is not None:
+            self.leftover.began(call, now)
         return slot
 
     def keeps_from(self, call: Call, now: float) -> bool:
         """Return whether `call` is to leave what is free to more important ones."""
-        leftover = self._leftover
+        leftover = self.leftover
         if leftover is None:
             return False
         return leftover.holds_up(call, now, free=len(self.free), slots=len(self._slots))
@@ -75,8 +73,8 @@ class SlotPool:
     def give_back(self, slot: WorkerSlot, now: float) -> None:
         """Free the slot of a request that has ended."""
         self.hold_times.record(now - slot.taken_at)
-        if self._leftover is not None and slot.call is not None:
-            self._leftover.ended(slot.call)
+        if self.leftover is not None and slot.call is not None:
+            self.leftover.ended(slot.call)
         slot.call = None
         slot.served += 1
         self.served += 1
