@@ -87,7 +87,7 @@ class Gateway:
     def callers(self) -> Callers:
         """Who may ask; made on the loop that serves."""
         if self._callers is None:
-            self._callers = Callers(self._keys, loop_clock(), self.cluster.state)
+            self._callers = Callers(self._keys, loop_clock(), self.cluster.state, self.cluster.sharing)
         return self._callers
 
     def change_keys(self, keys: Iterable[tuple[GatewayKey, Secret]], admin_key: Secret | None) -> None:

@@ -177,8 +177,8 @@ class Cluster(Asking):
 
     @property
     def sharing(self) -> Sharing | None:
-        """Its part in what processes share; None where nothing is shared, and before the first use."""
-        return self._room.sharing
+        """Its part in what processes share; None where nothing is shared, and before the first use on a loop."""
+        return self._room.open_sharing()
 
     # Life.
 

@@ -3,12 +3,11 @@
 import sys
 from pathlib import Path
 
-import pytest
-
+sys.path.insert(0, str(Path(__file__).parent.parent / "admin"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "running"))
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "running"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "admin"))
 
+import pytest
 from running_rig import Serving
 
 from spillway.sim import SimConfig, Simulator
