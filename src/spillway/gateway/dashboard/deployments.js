@@ -172,6 +172,7 @@ const drawTiles = (state) => {
   const open = state.deployments.filter((d) => d.breaker.state !== "CLOSED").length;
   const away = state.deployments.filter((d) => !d.in_service).length;
   put($("t-open"), open ? `${open} open` : "closed");
-  put($("t-up"), [`${state.deployments.length} deployments`, away ? `${away} drained` : ""].filter(Boolean).join(", "));
+  const workers = state.gateway.workers?.length;
+  put($("t-up"), [`${state.deployments.length} deployments`, away ? `${away} drained` : "", workers ? `${workers} workers` : ""].filter(Boolean).join(", "));
   document.title = open || away ? `(${open + away}) Spillway` : "Spillway";
 };
