@@ -93,7 +93,7 @@ def test_the_first_request_after_the_open_time_waits_for_its_lease_and_is_the_pr
     async def test(provider, one, other):
         for _ in range(2):
             await ask(one)
-        await asyncio.sleep(5.0)
+        await asyncio.sleep(5.01)
         provider.down = False
         assert await ask(other) == "ok"
         assert state(other) is CircuitState.CLOSED

@@ -203,13 +203,20 @@ class Assembly:
         if deployment.budget is not None and kept.ledger is None:
             # A copy: what it replaces is there again if nothing comes of it.
             kept = copy(kept)
-            kept.ledger = CostLedger(deployment.budget, clock=clock_of(loop))
+            kept.ledger = self._ledger(deployment, loop)
             for age_s, pico in self._past(deployment.name):
                 kept.ledger.charge(pico, age_s=age_s)
         if kept is not known:
             self._journal(deployment, kept)
             self._kept[deployment.name] = kept
         return kept
+
+    def _ledger(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> CostLedger:
+        """Return the ledger of a budget: this Cluster's own, or its part in one that it shares."""
+        if self._sharing is None:
+            return CostLedger(deployment.budget, clock=clock_of(loop))
+        journal = "" if self._state is None else str(self._state.identity)
+        return self._sharing.budgets.ledger(f"deployments:{deployment.name}", deployment.budget, journal=journal)
 
     def _past(self, name: str) -> Sequence[tuple[float, int]]:
         return () if self._state is None else self._state.spent("deployment", name).get(name, ())

@@ -79,7 +79,7 @@ def waited_too_long(call: Call, engine: Engine, lacked: str) -> InferenceError:
     gates = engine.gates
     if lacked == PERMIT:
         wait = gates.permit_wait(call)
-        trouble = gates.limiter.trouble()
+        trouble = gates.limiter.why()
         why = f"no permit {within}: {trouble}" if trouble else f"no permit {within}"
         return RateLimited(why, reason="queue_timeout", retry_after=None if wait == math.inf else wait)
     if lacked == OWN_MONEY:

@@ -12,7 +12,7 @@ import msgspec
 
 from spillway.core.clock import Clock, clock_of
 from spillway.core.errors import RateLimited
-from spillway.core.limit_store import AcquirePermit, LimitsSnapshot, SharedLimits
+from spillway.core.limit_store import SHARE, WITHOUT_STORE, AcquirePermit, LimiterMode, LimitsSnapshot, SharedLimits
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.permit import Desk, FreePermit, Permit
@@ -209,11 +209,6 @@ class RateLimiterHandle:
                 raise self._refusal(now, wait)
         return None, wait, first
 
-    def _refusal(self, now: float, wait: float) -> RateLimited:
-        blocked = self._windows.blocked_for(now)
-        trouble = "" if blocked or self._trouble is None else self._trouble(now)
-        return _refusal(wait, blocked, trouble)
-
     def _rest_s(self, rest: float) -> float:
         loop = asyncio.get_running_loop()
         if rest == math.inf or self._desk.clock in {loop.time, clock_of(loop)}:
@@ -243,6 +238,25 @@ class RateLimiterHandle:
         room.waiting = True
         if wait == math.inf:
             room.endless = True
+
+    def _refusal(self, now: float, wait: float) -> RateLimited:
+        blocked = self._windows.blocked_for(now)
+        if blocked:
+            return RateLimited(
+                "the provider asked for a pause",
+                reason="paused",
+                retry_after=blocked if wait == math.inf else wait,
+                limited_by="provider",
+            )
+        trouble = "" if self._trouble is None else self._trouble(now)
+        if trouble:
+            return RateLimited(trouble, reason="store", retry_after=UNKNOWN_WAIT_S if wait == math.inf else wait)
+        alone = f": {WITHOUT_STORE[SHARE]}" if self._windows.mode(now) == SHARE else ""
+        if wait == math.inf:
+            return RateLimited(
+                f"all that the limit holds is on its way{alone}", reason="in_flight", retry_after=UNKNOWN_WAIT_S
+            )
+        return RateLimited(f"no room in the limit for {wait:.3f} s{alone}", reason="window", retry_after=wait)
 
     # Asking.
 
@@ -296,6 +310,16 @@ class RateLimiterHandle:
             self._stay_open_if_free()
         return blocked
 
+    def mode(self) -> LimiterMode:
+        """Return how the limits are held now."""
+        with self._desk.lock:
+            return self._windows.mode(self._desk.clock())
+
+    def why(self) -> str:
+        """Return what a lost store has to do with a refusal, in words; empty where it has nothing to do with it."""
+        trouble = self.trouble()
+        return trouble or (WITHOUT_STORE[SHARE] if self.mode() == SHARE and not self._windows.unlimited else "")
+
     def snapshot(self) -> LimitsSnapshot:
         """Return the state of all limits."""
         with self._desk.lock:
@@ -346,19 +370,6 @@ class RateLimiterHandle:
             words.append(f"blocked {state.blocked_for_s:.1f} s")
         if state.waiting:
             words.append(f"waiting {state.waiting}")
+        if state.mode in WITHOUT_STORE:
+            words.append(state.mode)
         return f"<RateLimiter {self._name} {' '.join(words) or 'unlimited'}>"
-
-
-def _refusal(wait: float, blocked: float, trouble: str) -> RateLimited:
-    if blocked:
-        return RateLimited(
-            "the provider asked for a pause",
-            reason="paused",
-            retry_after=blocked if wait == math.inf else wait,
-            limited_by="provider",
-        )
-    if trouble:
-        return RateLimited(trouble, reason="store", retry_after=UNKNOWN_WAIT_S if wait == math.inf else wait)
-    if wait == math.inf:
-        return RateLimited("all that the limit holds is on its way", reason="in_flight", retry_after=UNKNOWN_WAIT_S)
-    return RateLimited(f"no room in the limit for {wait:.3f} s", reason="window", retry_after=wait)

@@ -7,7 +7,18 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.limit_store import OVER, SENT, AcquirePermit, DimensionSnapshot, Lease, LimitsSnapshot
+from spillway.core.limit_store import (
+    CLOSED,
+    JOINING,
+    OVER,
+    SENT,
+    STRICT,
+    AcquirePermit,
+    DimensionSnapshot,
+    Lease,
+    LimiterMode,
+    LimitsSnapshot,
+)
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.dimension import INPUT_TOKENS, KINDS
@@ -242,6 +253,12 @@ class LeasedWindows:
 
     # What to say.
 
+    def mode(self, now: float) -> LimiterMode:
+        """Return `strict`, `closed` while the store is lost or waits, `joining` before its first answer."""
+        if not self.pocket.has_met:
+            return JOINING
+        return CLOSED if self.trouble(now) else STRICT
+
     def trouble(self, now: float) -> str:
         """Return in words why nothing is let through although no limit is full; empty: that is not so."""
         pocket = self.pocket
@@ -267,6 +284,7 @@ class LeasedWindows:
             in_flight=pocket.in_flight,
             percent=pocket.throttle.percent,
             blocked_for_s=self.blocked_for(now),
+            mode=self.mode(now),
         )
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from spillway.core.limit_store import Room, SharedLimits
 from spillway.stores.shared.lease_messages import LeaseAnswer
 from spillway.stores.shared.leases import LeasedWindows
+from spillway.stores.shared.mode_log import ModeLog
 from spillway.stores.shared.pocket import Spans
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class LimitsPart:
         self._last = self._clock()
         self._room = Room()
         self._lock = threading.Lock()
+        self._mode = ModeLog(key)
         self._settings = window_s, gives_back
         self.windows = LeasedWindows(limits, spans=spans, holder=holder, on_want=self._wake, gives_back=gives_back)
         self.shared = SharedLimits(
@@ -90,6 +92,7 @@ class LimitsPart:
         was_lost = pocket.lost
         with self._lock:
             room = pocket.answered(self._clock(), _decode(answer), started=self._last)
+        self._note_mode()
         if room or was_lost or self._room.waiting:
             self._room.tell()
 
@@ -99,5 +102,10 @@ class LimitsPart:
         was_lost = pocket.lost
         with self._lock:
             pocket.unanswered()
+        self._note_mode()
         if not was_lost:
             self._room.tell()
+
+    def _note_mode(self) -> None:
+        if not self.windows.unlimited:
+            self._mode.note(self.windows.mode(self._clock()))

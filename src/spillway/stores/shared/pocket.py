@@ -143,6 +143,11 @@ class Pocket:
         self._cut = True
 
     @property
+    def has_met(self) -> bool:
+        """Whether the store has ever answered."""
+        return bool(self._met)
+
+    @property
     def wants(self) -> bool:
         """Whether somebody was refused for want of a lease."""
         return self.seats.short or any(purse.need for purse in self.purses)

@@ -8,6 +8,7 @@ from spillway.core.clock import Clock, new_id
 from spillway.core.errors import ConfigError
 from spillway.core.limit_store import SharedLimits
 from spillway.stores.shared.breakers import BreakersPart
+from spillway.stores.shared.budgets import SharedBudgets
 from spillway.stores.shared.gossip import GossipPart
 from spillway.stores.shared.limits import LimitsPart
 from spillway.stores.shared.port import PATIENCE_S, Store
@@ -29,6 +30,7 @@ class Sharing:
         exact: limits that hold over all nodes.
         approximate: limits that nodes keep together by telling.
         breakers: circuits that are open, probed and closed for all nodes at once.
+        budgets: what all nodes may spend together.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -39,6 +41,7 @@ class Sharing:
         self.exact = SharedLimitStore(self, exact=True)
         self.approximate = SharedLimitStore(self, exact=False)
         self.breakers = BreakersPart(settings=self.settings, node=self.node, syncing=self.syncing, clock=clock)
+        self.budgets = SharedBudgets(store.settings, holder=self.node, syncing=self.syncing, clock=clock)
 
     @property
     def lost(self) -> bool:
