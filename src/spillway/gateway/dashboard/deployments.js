@@ -10,7 +10,7 @@ const withoutStore = {
 const standing = (d) => {
   const wait = d.breaker.retry_after_s;
   if (!d.in_service) return ["warm", d.busy ? `Draining, ${d.busy} left` : "Out of service"];
-  if (d.breaker.state === "OPEN") return ["bad", `Circuit open${wait ? `, ${span(wait)}` : wait === 0 ? ", next is a probe" : ""}`];
+  if (d.breaker.state === "OPEN") return ["bad", `Circuit open${wait ? `, ${span(wait)}` : wait === 0 ? ", next is a probe" : ""}${d.breaker.shared === false ? ", in this process alone" : ""}`];
   if (d.breaker.state === "HALF_OPEN") return ["warm", "Probing"];
   if (d.limits.blocked_for_s > 0) return ["warm", `Told to wait ${span(Math.ceil(d.limits.blocked_for_s))}`];
   if (!d.healthy) return ["bad", "Refused by the provider"];

@@ -107,5 +107,6 @@ def _log_circuit(event: BreakerEvent) -> None:
         "state": event.state.name.lower(),
         "previous": event.previous.name.lower(),
         "reason": str(event.reason),
+        "node": event.node or None,
     }
     tell(_logger, level, "circuit", fields)
