@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-for folder in (Path(__file__).parent.parent / "admin", Path(__file__).parent.parent / "running", Path(__file__).parent):
-    sys.path.insert(0, str(folder))
+sys.path.insert(0, str(Path(__file__).parent.parent / "admin"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "running"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
 from running_rig import Serving
