@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import resource
+import socket
 import statistics
 import subprocess
 import sys
 import time
 
 import spillway
+from spillway.core.clock import loop_clock
 from spillway.core.options import CircuitBreakerConfig, RateLimits
 from spillway.remote import (
     AcquirePermit,
@@ -17,7 +19,10 @@ from spillway.remote import (
     RateLimiterActor,
     RequestQueue,
     SseDecoder,
+    StrictRateLimiterActor,
 )
+from spillway.stores.redis import RedisStore
+from spillway.stores.shared import Sharing
 from spillway.testing import Reply, ScriptedRunner
 
 
@@ -75,6 +80,51 @@ def decisions_us():
         return (time.perf_counter() - start) / total * 1e6
 
     return best(once)
+
+
+async def _strict_us(url, rate=2000, seconds=4.0):
+    """CPU of one decision at so many a second, syncing included."""
+    limits = RateLimits(requests_per_minute=10**7, tokens_per_minute=10**10, strict=True)
+    sharing = None
+    if url is None:
+        limiter = StrictRateLimiterActor("bench", limits).handle()
+    else:
+        sharing = Sharing(RedisStore(url, silent_s=1.0, window_s=5.0), loop_clock())
+        limiter = StrictRateLimiterActor(sharing.node, limits, store=sharing.exact, key="bench").handle()
+        permit = await limiter.acquire(AcquirePermit(tokens=100))
+        permit.refund()
+        permit.release()
+    made, began, cpu = 0, time.monotonic(), time.process_time()
+    while (passed := time.monotonic() - began) < seconds:
+        for _ in range(int(passed * rate) - made):
+            permit = limiter.take_or_wait(AcquirePermit(tokens=100))
+            made += 1
+            if not isinstance(permit, float):
+                permit.sent()
+                permit.reconcile(80)
+                permit.release()
+        await asyncio.sleep(0.005)
+    cpu = time.process_time() - cpu
+    if sharing is not None:
+        await sharing.aclose()
+    return cpu / made * 1e6
+
+
+def strict_us():
+    """What a strict decision over a Redis adds to one in memory: leases, reports and the task that brings them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    try:
+        # Not before it has been up for long enough to know that it has forgotten nothing.
+        time.sleep(8.0)
+        shared = statistics.median(asyncio.run(_strict_us(f"redis://127.0.0.1:{port}")) for _ in range(3))
+        return shared - statistics.median(asyncio.run(_strict_us(None)) for _ in range(3))
+    finally:
+        server.kill()
+        server.wait()
 
 
 def import_ms():

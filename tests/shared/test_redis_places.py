@@ -107,7 +107,7 @@ async def test_tls_with_a_login_and_a_database(servers, tmp_path):
     cert.private_key_pem.write_to_path(tmp_path / "key.pem")
     cert.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     servers.start(
-        "user worker on >hunter2 ~spillway:* +@all",
+        "user worker on >hunter2 ~spillway:* +@all -@dangerous +info",
         tls_port=port,
         tls_cert_file=tmp_path / "cert.pem",
         tls_key_file=tmp_path / "key.pem",

@@ -43,7 +43,7 @@ class LeasedWindows:
     Args:
         limits: what may be sent by all holders together.
         holder: this life of this process.
-        on_want: called when somebody was refused for want of a lease, and the store may have one.
+        on_want: called when it may want to be synced sooner: somebody lacks a lease, or there is something to report.
 
     Attributes:
         pocket: the leases.
@@ -168,6 +168,14 @@ class LeasedWindows:
             amounts[kind] += cost
         lease.marks = batch
         lease.stage = SENT
+        self._stir()
+
+    def _stir(self) -> None:
+        """Have what happens first after a report looked at: there may be something to report soon."""
+        pocket = self.pocket
+        if not pocket.stirred:
+            pocket.stirred = True
+            self._on_want()
 
     def settle(
         self,
@@ -201,6 +209,7 @@ class LeasedWindows:
                 late -= surplus
             if late:
                 self.pocket.batch(now).amounts[purse.kind] += late
+        self._stir()
         return False
 
     def refund(self, lease: Lease) -> bool:
@@ -212,6 +221,7 @@ class LeasedWindows:
             purse.have += cost
             purse.drawn = max(0, purse.drawn - cost)
         self.release(lease)
+        self._stir()
         return True
 
     def release(self, lease: Lease) -> bool:
@@ -222,6 +232,7 @@ class LeasedWindows:
         seats = self.pocket.seats
         seats.taken -= lease.costs[0]
         seats.have += lease.costs[0]
+        self._stir()
         return True
 
     # What the provider says.
