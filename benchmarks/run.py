@@ -65,6 +65,8 @@ def main():
     row("SSE decoder, 150-byte events", f"{events:,.0f}/s", "≥ 1,000,000/s", events >= 1e6)
     cost = parts.decisions_us()
     row("queue, limiter and breaker decisions", f"{cost:.1f} µs", "< 10 µs", cost < 10)
+    more = parts.told_limit_us()
+    row("a limit kept together by telling, more than one alone", f"{more:.1f} µs", "≤ 5 µs", more <= 5)
     ms = parts.import_ms()
     row("import spillway", f"{ms:.0f} ms", "< 100 ms", ms < 100)
     mb = parts.queued_mb()

@@ -11,6 +11,7 @@ import msgspec
 from spillway.core.options import Deployment, Options
 from spillway.core.secrets import SecretLike
 from spillway.runtime.config_tables import SecretUse
+from spillway.stores.redis import may_be_url
 
 _LONGEST_SYNC_S = 5.0
 _MINUTE_S = 60.0
@@ -39,7 +40,7 @@ class ClusterSettings(Options, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.store != "memory" and not self.store.startswith(("redis://", "rediss://")):
+        if self.store != "memory" and not may_be_url(self.store):
             raise ValueError('store must be "memory" or a URL that begins with redis:// or rediss://')
         if not self.name.strip():
             raise ValueError("name must not be empty")

@@ -28,10 +28,10 @@ def store_at(store: str | Store, **settings: Any) -> Store | None:
         return store
     if store == MEMORY:
         return None
-    if not store.startswith(("redis://", "rediss://")):
-        raise ConfigError('store must be "memory" or a URL that begins with redis:// or rediss://')
-    from spillway.stores.redis import RedisStore  # noqa: PLC0415 - Redis only where it is used
+    from spillway.stores.redis import RedisStore, may_be_url  # noqa: PLC0415 - Redis only where it is used
 
+    if not may_be_url(store):
+        raise ConfigError('store must be "memory" or a URL that begins with redis:// or rediss://')
     return RedisStore(store, **settings)
 
 

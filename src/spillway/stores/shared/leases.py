@@ -63,6 +63,13 @@ class LeasedWindows:
         self._on_want = on_want
         self.set_limits(limits)
 
+    def mode(self, now: float) -> LimiterMode:
+        """Return `strict`, `closed` while the store is lost or may have forgotten, `joining` before it has answered."""
+        pocket = self.pocket
+        if pocket.joining:
+            return JOINING
+        return CLOSED if pocket.lost or now < pocket.closed_until else STRICT
+
     # Deciding.
 
     def set_limits(self, limits: RateLimits) -> None:
@@ -252,21 +259,6 @@ class LeasedWindows:
         return max(0.0, self.pocket.throttle.blocked_until - now, self.pocket.blocked_until - now)
 
     # What to say.
-
-    def mode(self, now: float) -> LimiterMode:
-        """Return `strict`, `closed` while the store is lost or waits, `joining` before its first answer."""
-        if not self.pocket.has_met:
-            return JOINING
-        return CLOSED if self.trouble(now) else STRICT
-
-    def trouble(self, now: float) -> str:
-        """Return in words why nothing is let through although no limit is full; empty: that is not so."""
-        pocket = self.pocket
-        if pocket.lost:
-            return "the store that shares the limit does not answer, and strict limits let nothing through without it"
-        if now < pocket.closed_until:
-            return "the store that shares the limit may have forgotten what was sent, and waits until that is over"
-        return ""
 
     def snapshot(self, now: float) -> LimitsSnapshot:
         """Return the state over all holders, as of the last answer."""

@@ -143,9 +143,9 @@ class Pocket:
         self._cut = True
 
     @property
-    def has_met(self) -> bool:
-        """Whether the store has ever answered."""
-        return bool(self._met)
+    def joining(self) -> bool:
+        """Whether the store has never answered."""
+        return not self._met
 
     @property
     def wants(self) -> bool:
