@@ -22,6 +22,7 @@ from spillway.remote import (
     StrictRateLimiterActor,
 )
 from spillway.stores.redis import RedisStore
+from spillway.stores.commons import Commons
 from spillway.stores.shared import Sharing
 from spillway.testing import Reply, ScriptedRunner
 
@@ -178,3 +179,44 @@ def _rss_mb():
 
 def queued_mb(count=10_000):
     return asyncio.run(_queued(count))
+
+
+def told_limit_us():
+    """What a limit that is kept together by telling costs more than one of this process alone, syncs at 1,000/s included.
+
+    One process, one other; each sync goes through a Commons, whose own work is counted too.
+    """
+    limits = RateLimits(requests_per_minute=10**9, tokens_per_minute=10**12)
+    alone = RateLimiterActor("bench", limits, clock=time.monotonic).handle()
+    seconds = 20_000 / 1000
+
+    def requests(limiter, count):
+        for _ in range(count):
+            permit = limiter.take_or_wait(AcquirePermit(tokens=100))
+            permit.sent()
+            permit.reconcile(80)
+            permit.release()
+
+    async def told():
+        commons = Commons(clock=time.monotonic, sync_s=1.0)
+        here, there = (Sharing(commons, asyncio.get_running_loop().time) for _ in range(2))
+        limiter, other = (
+            RateLimiterActor(each.node, limits, store=each.approximate, key="k").handle() for each in (here, there)
+        )
+        await asyncio.gather(here.start(), there.start())
+        start = time.process_time()
+        for _ in range(int(seconds)):
+            requests(limiter, 1000)
+            # A sync of its own for each 1,000 requests, though less than a second has passed.
+            await here.syncing.synced(1.0)
+        took = time.process_time() - start
+        requests(other, 1)
+        await asyncio.gather(here.aclose(), there.aclose())
+        return took
+
+    def local():
+        start = time.process_time()
+        requests(alone, 20_000)
+        return time.process_time() - start
+
+    return (best(lambda: asyncio.run(told())) - best(local)) / 20_000 * 1e6

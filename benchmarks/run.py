@@ -67,6 +67,8 @@ def main():
     row("queue, limiter and breaker decisions", f"{cost:.1f} µs", "< 10 µs", cost < 10)
     strict = parts.strict_us()
     row("a strict decision over Redis, above one in memory", f"{strict:.1f} µs of CPU", "≤ 15 µs", strict <= 15)
+    more = parts.told_limit_us()
+    row("a limit kept together by telling, more than one alone", f"{more:.1f} µs", "≤ 5 µs", more <= 5)
     ms = parts.import_ms()
     row("import spillway", f"{ms:.0f} ms", "< 100 ms", ms < 100)
     mb = parts.queued_mb()
