@@ -14,6 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from spillway.batch.answers import Answers, AnswersFactory
 from spillway.batch.board import Board, under_way
 from spillway.batch.crew import Crew
 from spillway.batch.files import FileTroubleError, Syncer
@@ -48,6 +49,8 @@ class Run:
         deployments: all that lines or fallbacks may name.
         environ: where secrets are read; default: the process's environment.
         runners: see `Cluster`.
+        answers: makes who answers instead of a `Cluster` in this process; `environ` and `runners` are nothing to it.
+        processes: in how many processes each deployment has its slots.
         observers: told of every attempt and request.
         sync: makes a file durable; `in_thread` runs it.
 
@@ -63,15 +66,22 @@ class Run:
         *,
         environ: Mapping[str, str] | None = None,
         runners: Mapping[str, RunnerFactory] | None = None,
+        answers: AnswersFactory | None = None,
+        processes: int = 1,
         observers: Sequence[Observer] = (),
         sync: Syncer = os.fsync,
         in_thread: InThread = asyncio.to_thread,
     ) -> None:
         deployments = [options.widen(d) for d in deployments]
         self.options = options
-        self.targets = Targets(deployments, options.deployment)
+        self.targets = Targets(deployments, options.deployment, processes=processes)
         self.board = Board(self._note_failure)
-        self.cluster = Cluster(deployments, runners=runners, environ=environ, observers=[self.board, *observers])
+        watching = [self.board, *observers]
+        self.cluster: Answers = (
+            Cluster(deployments, runners=runners, environ=environ, observers=watching)
+            if answers is None
+            else answers(deployments, watching)
+        )
         check_output(options.output, resume=options.resume)
         self._source = Source(options.input, options.output.parent)
         try:
@@ -122,8 +132,10 @@ class Run:
         self._began = asyncio.get_running_loop().time()
         try:
             await self._start()
-            async with self.cluster:
+            try:
                 await self._work_through()
+            finally:
+                await self.cluster.aclose()
         except BaseExceptionGroup as group:
             raise _first(group) from group
         finally:
