@@ -13,6 +13,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from spillway.batch.answers import Answers, AnswersFactory
 from spillway.batch.board import Board, under_way
@@ -38,6 +39,9 @@ from spillway.remote.cost import pico_to_usd, usd_to_pico
 from spillway.remote.engine import Observer
 from spillway.runtime.cluster import Cluster
 
+if TYPE_CHECKING:
+    from spillway.stores.shared import Store
+
 _TICK_S = 1.0
 _SLICE = 256
 
@@ -49,9 +53,10 @@ class Run:
         deployments: all that lines or fallbacks may name.
         environ: where secrets are read; default: the process's environment.
         runners: see `Cluster`.
-        answers: makes who answers instead of a `Cluster` in this process; `environ` and `runners` are nothing to it.
+        answers: makes who answers instead of a `Cluster` here; `environ`, `runners` and `store` are nothing to it then.
         processes: in how many processes each deployment has its slots.
         observers: told of every attempt and request.
+        store: see `Cluster`.
         sync: makes a file durable; `in_thread` runs it.
 
     Raises:
@@ -69,6 +74,7 @@ class Run:
         answers: AnswersFactory | None = None,
         processes: int = 1,
         observers: Sequence[Observer] = (),
+        store: str | Store = "memory",
         sync: Syncer = os.fsync,
         in_thread: InThread = asyncio.to_thread,
     ) -> None:
@@ -78,7 +84,7 @@ class Run:
         self.board = Board(self._note_failure)
         watching = [self.board, *observers]
         self.cluster: Answers = (
-            Cluster(deployments, runners=runners, environ=environ, observers=watching)
+            Cluster(deployments, runners=runners, environ=environ, observers=watching, store=store)
             if answers is None
             else answers(deployments, watching)
         )
