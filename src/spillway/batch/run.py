@@ -89,7 +89,7 @@ class Run:
             else answers(deployments, watching)
         )
         check_output(options.output, resume=options.resume)
-        self._source = Source(options.input, options.output.parent)
+        self._source = Source(options.input, options.output.parent, output=options.output)
         try:
             self.about: Fingerprint = self._source.fingerprint()
             output, sidecar, self._past = take_up(

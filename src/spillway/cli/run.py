@@ -101,15 +101,16 @@ class _Command(click.Command):
 @click.option(
     "--ray",
     metavar="[=ADDRESS]",
-    help="Spread the lines over the workers of a Ray cluster (extra ray): that at HOST:PORT, else $RAY_ADDRESS, else one "
-    "on this machine, started where none runs.",
+    help="Spread the lines over a Ray cluster (extra ray): that at HOST:PORT, else at $RAY_ADDRESS, else one on this "
+    "machine, started where none runs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(input_: str, **options: Any) -> int:
     """Answer a file of requests.
 
-    INPUT is JSON Lines, also gzipped, Parquet, a folder of such files, or - for standard input. Exits 0 when every line was answered, 1 when some are
-    error lines, 3 when the run stopped early and --resume goes on with it; 130 after Ctrl-C, 143 after SIGTERM.
+    INPUT is JSON Lines, also gzipped, Parquet, a folder of such files, or - for standard input. Exits 0 when every line
+    was answered, 1 when some are error lines, 3 when the run stopped early and --resume goes on with it; 130 after
+    Ctrl-C, 143 after SIGTERM.
     """
     as_json: bool = options["as_json"]
     if options["dry_run"]:
