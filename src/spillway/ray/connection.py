@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from spillway.core.errors import ConfigError
-from spillway.runtime.config import set_default_variables
+from spillway.runtime.config import environment, set_default_variables
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Of a Ray that is started here: lines and results travel beside the object store, so that it may be small."""
@@ -49,10 +49,9 @@ def connected(address: str | None = None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    address = address or environment().get("RAY_ADDRESS") or None
     if address is not None and "://" in address:
-        raise ConfigError(
-            f"--ray: {address}: must be HOST:PORT; a Ray client can't drive a run, a node of the cluster can"
-        )
+        raise ConfigError(f"--ray: {address}: a run is driven from a node of the cluster, by its HOST:PORT")
     _init(ray, address)
     try:
         yield ray

@@ -126,7 +126,7 @@ class FarWorker:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._feed())
                 tasks.create_task(self._hear())
-        except* (TimeoutError, self._ray.exceptions.RayError) as group:
+        except ExceptionGroup as group:
             raise WorkerLostError(_first_line(group.exceptions[0])) from group
         finally:
             self.gone = True

@@ -1,6 +1,6 @@
 """An input of many files, and of Parquet: the same numbered lines at every reading."""
 
-import datetime
+import datetime as dt
 import decimal
 import gzip
 import json
@@ -127,7 +127,7 @@ def test_nested_columns_of_parquet_have_no_null_fields(tmp_path):
 
 
 def test_values_that_json_does_not_know_become_text(tmp_path):
-    when = datetime.timedelta(days=1)
+    when = dt.timedelta(days=1)
     parquet(tmp_path / "in.parquet", [{"prompt": b"\x01", "asked": when, "price": decimal.Decimal("0.10")}])
     _, [(_, raw)] = read(tmp_path / "in.parquet")
     assert json.loads(raw) == {"prompt": "AQ==", "asked": "P1D", "price": "0.10"}
