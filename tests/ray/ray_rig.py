@@ -51,8 +51,8 @@ class RayServer:
         self.folder.cleanup()
 
 
-def line_workers(server):
-    """Process ids of the workers of runs on this server."""
+def processes_of(server, kind):
+    """Process ids of the actors of a class on this server."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -65,6 +65,6 @@ def line_workers(server):
                     started_by = file.read()
             except OSError:
                 continue
-            if title.startswith(b"ray::LineWorker") and server.folder.name.encode() in started_by:
+            if title.startswith(f"ray::{kind}".encode()) and server.folder.name.encode() in started_by:
                 found.append(int(entry))
     return found

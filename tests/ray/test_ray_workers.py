@@ -5,12 +5,12 @@ import os
 import pathlib
 import signal
 
-from ray_rig import line_workers
+from ray_rig import processes_of
 from run_cli import prompts
 
 
 async def workers_of(server, count, process):
-    while len(found := line_workers(server)) < count:
+    while len(found := processes_of(server, "LineWorker")) < count:
         assert not process.over
         await asyncio.sleep(0.02)
     return found

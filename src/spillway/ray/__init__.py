@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from spillway.ray.commons import RayStore, start_commons
     from spillway.ray.connection import connected
     from spillway.ray.dataset import Deployment
+    from spillway.ray.engine_actor import EngineActor
     from spillway.ray.pool import WorkerPool
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "RayStore",
     "start_commons",
     # actors
+    "EngineActor",
     "RemoteActor",
     "spawn",
 ]
@@ -34,6 +36,7 @@ __getattr__ = exporter(
         "spillway.ray.commons": ("RayStore", "start_commons"),
         "spillway.ray.connection": ("connected",),
         "spillway.ray.dataset": ("Deployment",),
+        "spillway.ray.engine_actor": ("EngineActor",),
         "spillway.ray.pool": ("WorkerPool",),
     },
 )

@@ -1,5 +1,6 @@
 """Test doubles and conformance suites for users: virtual time, scripted runners, recordings, suites for their ports."""
 
+from spillway.testing.actor_conformance import ACTOR_CHECKS, ActorSubject
 from spillway.testing.clock import ManualClock, VirtualTimeLoop, run_virtual
 from spillway.testing.replay import Cassette
 from spillway.testing.replay_file import RecordedRequest
@@ -16,6 +17,8 @@ __all__ = [
     "Reply",
     "ScriptedRunner",
     # conformance
+    "ACTOR_CHECKS",
+    "ActorSubject",
     "RUNNER_CHECKS",
     "RunnerSubject",
     # recordings
