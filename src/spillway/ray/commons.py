@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from spillway.core.errors import NetworkError
+from spillway.core.options import Deployment
 from spillway.ray.connection import load_ray
 from spillway.stores.commons import Commons
 from spillway.stores.shared.port import PATIENCE_S, ScriptCall, StoreSettings
@@ -111,6 +114,16 @@ class RayLink:
 
     def __repr__(self) -> str:
         return f"<RayLink {'lost' if self.lost else self.run[:8] or 'not connected'}>"
+
+
+def exactly(deployments: Sequence[Deployment]) -> tuple[Deployment, ...]:
+    """Return deployments whose limits hold exactly over all processes: asking an actor nearby costs little."""
+    return tuple(
+        each
+        if each.rate_limits is None or each.rate_limits.strict
+        else msgspec.structs.replace(each, rate_limits=msgspec.structs.replace(each.rate_limits, strict=True))
+        for each in deployments
+    )
 
 
 def start_commons(ray: Any, settings: StoreSettings | None = None, **more: Any) -> RayStore:

@@ -18,7 +18,7 @@ from spillway.core.errors import ConfigError
 from spillway.core.options import Deployment
 from spillway.core.priority import Priority
 from spillway.core.request import GenerateRequest
-from spillway.ray.commons import start_commons
+from spillway.ray.commons import exactly, start_commons
 from spillway.ray.errand import Errand, WorkerLostError
 from spillway.ray.far_breaker import FarBreaker
 from spillway.ray.far_worker import FarWorker
@@ -66,7 +66,8 @@ class WorkerPool:
         ray: the module, connected; see `connected`.
         workers: how many; each takes one CPU.
         environ: where secrets are read, here and never at a worker; default: the process's environment.
-        store: what they share; `memory`: an actor of Ray's holds it, for as long as this pool is there.
+        store: where they share it; `memory`: an actor of Ray's holds it for as long as this pool is there, and every
+            limit is strict.
     """
 
     def __init__(
@@ -185,8 +186,8 @@ class WorkerPool:
         secrets = await self._reader.read()
         deployments = self._reader.deployments
         if self._store is None:
-            self._commons = start_commons(self._ray)
-            self._store = self._commons
+            self._store = self._commons = start_commons(self._ray)
+            deployments = exactly(deployments)
         self._plan = Plan(pickle.dumps(deployments), secrets, self._store)
         for name in self._names:
             self.breaker(name)
