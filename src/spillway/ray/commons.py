@@ -25,7 +25,8 @@ class CommonsActor:
     """
 
     def __init__(self, settings: StoreSettings) -> None:
-        self._commons = Commons(settings)
+        context = load_ray().get_runtime_context()
+        self._commons = Commons(settings, reborn=context.was_current_actor_reconstructed)
 
     async def run(self) -> str:
         """Return the id of its life."""

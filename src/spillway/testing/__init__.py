@@ -2,6 +2,7 @@
 
 from spillway.testing.actor_conformance import ACTOR_CHECKS, ActorSubject
 from spillway.testing.clock import ManualClock, VirtualTimeLoop, run_virtual
+from spillway.testing.limit_conformance import LIMIT_CHECKS, LimitsSubject
 from spillway.testing.replay import Cassette
 from spillway.testing.replay_file import RecordedRequest
 from spillway.testing.runner_conformance import RUNNER_CHECKS, RunnerSubject
@@ -19,6 +20,8 @@ __all__ = [
     # conformance
     "ACTOR_CHECKS",
     "ActorSubject",
+    "LIMIT_CHECKS",
+    "LimitsSubject",
     "RUNNER_CHECKS",
     "RunnerSubject",
     # recordings
