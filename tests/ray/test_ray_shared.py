@@ -1,8 +1,8 @@
 """One limit and one budget over all workers of a run."""
 
+from ray_rig import QUIET
 from run_cli import prompts, world
 
-from ray_rig import QUIET
 from spillway.sim import LimitSpec
 
 
