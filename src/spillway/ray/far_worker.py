@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,7 @@ class FarWorker:
         self._orders: list[Order] = []
         self._bell = asyncio.Event()
         self._clock = clock_of(asyncio.get_running_loop())
-        self._ahead: float | None = None
+        self._ahead = math.inf
 
     async def begin(self, plan: Plan) -> Begun:
         """Have it make ready.
@@ -160,13 +161,11 @@ class FarWorker:
         while True:
             async with asyncio.timeout(SILENT_S):
                 told_at, news = await self._actor.tell.remote()
-            ahead = self._clock() - told_at
             # What took least time on its way tells best how far the clocks are apart.
-            if self._ahead is None or ahead < self._ahead:
-                self._ahead = ahead
+            ahead = self._ahead = min(self._ahead, self._clock() - told_at)
             for each in news:
                 try:
-                    self._take(each, self._ahead)
+                    self._take(each, ahead)
                 except Exception:
                     _logger.exception("what a worker tells can't be taken: %r", type(each))
 
