@@ -32,10 +32,7 @@ async def test_what_a_worker_finds_wrong_is_the_runs_own_error(here):
     assert not here.output.exists()
 
 
-async def test_an_input_after_ray_is_not_its_address(here, ray_server):
+async def test_an_input_after_ray_is_not_its_address(here):
     here.input.write_text(prompts(3))
     ended = await here.spawn("-o", "out.jsonl", input_="--ray", output=("in.jsonl",)).end()
-    assert ended.code == 0, ended
-    here.forget()
-    ended = await here.run(f"--ray={ray_server.address}", RAY_ADDRESS="")
     assert ended.code == 0, ended

@@ -20,9 +20,9 @@ max_concurrent = 8
 """
 
 
-async def test_every_line_is_answered_once_by_several_workers(here):
+async def test_every_line_is_answered_once_by_several_workers(here, ray_server):
     here.input.write_text(prompts(300))
-    ended = await here.run("--ray", "--json", "--report", "report.html")
+    ended = await here.run(f"--ray={ray_server.address}", "--json", "--report", "report.html", RAY_ADDRESS="")
     assert ended.code == 0, ended
     assert sorted(here.results()) == sorted(f"a{i}" for i in range(300))
     assert here.sim.stats()["asked"] == 300

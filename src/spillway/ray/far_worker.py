@@ -134,8 +134,8 @@ class FarWorker:
             for errand in list(self.errands.values()):
                 self._forget(errand)
                 errand.lost()
-            for name in self.open_circuits:
-                self._breakers[name].forget(self.number)
+            for breaker in self._breakers.values():
+                breaker.forget(self.number)
 
     async def end(self) -> None:
         """Have it close its connections, and end its process."""
