@@ -254,3 +254,15 @@ def test_other_options_close_what_has_probes_enough(play):
         assert states(world) == [CLOSED, CLOSED]
 
     play(test, probes=2)
+
+
+def test_every_key_has_an_end_and_all_are_in_one_slot(play):
+    def test(world, one, other):
+        world.open(one)
+        redis = world.store.redis
+        keys = redis.keys(f"{world.store.settings.prefix}*")
+        assert len(keys) == 3
+        assert all(redis.pttl(key) > 0 for key in keys)
+        assert all(b":{breakers}:" in key for key in keys)
+
+    play(test)
