@@ -56,7 +56,7 @@ class LeasedLedger(CostLedger):
     """
 
     __slots__ = (
-        "_again_at", "_batch", "_batch_owed", "_batches", "_calm", "_good_until", "_heard_at", "_journal",
+        "_batch", "_batch_owed", "_batches", "_calm", "_good_until", "_heard_at", "_journal",
         "_last", "_leased", "_life", "_local", "_made_at", "_need", "_offset", "_on_want", "_others", "_owed",
         "_past", "_pending", "_poll_at", "_rate", "_retell", "_silent_s", "_since", "_starving", "_taken",
         "_turn", "_uncapped", "_view", "closed", "shared",
