@@ -14,11 +14,13 @@ from spillway.core.secrets import Secret, SecretRef
 from spillway.providers.openai.config import OpenAiConfig
 from spillway.ray.errand import Errand, WorkerLostError
 from spillway.ray.far_breaker import FarBreaker
+from spillway.ray.far_worker import FarWorker
 from spillway.ray.gate import FarGate
 from spillway.ray.messages import Ask, NewSecrets, Plan, Settled, Wants
 from spillway.ray.secrets import SecretReader, Variables
 from spillway.remote.circuit_breaker import BreakerEvent, CircuitState
 from spillway.remote.circuit_breaker.report import TransitionReason
+from spillway.testing import run_virtual
 
 
 def test_a_far_gate_asks_once_and_keeps_what_it_was_granted():
@@ -162,3 +164,52 @@ def test_instants_of_several_processes_may_come_out_of_order():
     for at in (1.0, 3.0, 2.0, 4.0, 3.5):
         chronicle.failed("m", at)
     assert chronicle.failures(["m"], 1.5, 3.2) == 2
+
+
+class Call:
+    """A method of a Ray actor that answers with what a coroutine function returns."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def remote(self, *args):
+        return self._function(*args)
+
+
+class SilentActor:
+    """Says once that it has nothing to say, then nothing."""
+
+    def __init__(self):
+        self.taken = []
+        self.told = False
+        self.take, self.tell = Call(self._take), Call(self._tell)
+
+    async def _take(self, orders):
+        self.taken += orders
+
+    async def _tell(self):
+        if self.told:
+            await asyncio.Event().wait()
+        self.told = True
+        return 0.0, []
+
+
+def test_a_worker_that_says_nothing_for_30_s_is_given_up_and_its_lines_are_told():
+    async def main():
+        loop = asyncio.get_running_loop()
+        actor = SilentActor()
+        worker = FarWorker(0, None, actor, observers=(), breakers={}, denied=lambda: None)
+        budget = RunBudget(100)
+        held = errand(budget, Log())
+        worker.hand(held)
+        assert held.reserve("m", 60)
+        began = loop.time()
+        with pytest.raises(WorkerLostError):
+            await worker.serve()
+        assert actor.taken == [held.ask]
+        assert 30.0 <= loop.time() - began < 31.0
+        assert budget.paid_pico == 60
+        with pytest.raises(WorkerLostError):
+            await held.outcome
+
+    run_virtual(main())
