@@ -172,4 +172,4 @@ class Exchange:
         if self._writer is not None:
             self._writer.cancel()
         elif self._connection is not None:
-            self._connection.release()
+            self._pool.give_back(self._connection, self._head)
