@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from spillway.core.clock import clock_of, new_id
+from spillway.core.clock import new_id
 from spillway.gateway.attendance import Attendance, CallerGone, Receive, Send
 from spillway.gateway.heads import check_form, check_size, has_body, is_last, read_headers
 from spillway.gateway.intake import check_content_type, json_object, read_body
 
 if TYPE_CHECKING:
-    import asyncio
+    from spillway.gateway.timing import Timing
 
 __all__ = ["CallerGone", "Exchange", "Receive", "Scope", "Send"]
 
@@ -50,9 +50,9 @@ class Exchange:
     __slots__ = (
         "_body_read",
         "_body_s",
-        "_loop",
         "_receive",
         "_scope",
+        "_timing",
         "attendance",
         "begun",
         "clock",
@@ -67,7 +67,7 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, timing: Timing) -> None:
         self.method: str = scope["method"]
         self.path: str = _path_of(scope)
         self.query: bytes = scope.get("query_string", b"")
@@ -78,11 +78,11 @@ class Exchange:
         self.request_id = _named(headers.get("x-request-id")) or f"req_{new_id()}"
         self.begun = False
         self.status = 0
-        self.attendance = Attendance(receive, send, loop)
+        self.attendance = Attendance(receive, send, timing)
         self.extra_headers: dict[str, str] = {}
         self._body_s = 0.0
-        self.clock = clock_of(loop)
-        self._loop = loop
+        self.clock = timing.clock
+        self._timing = timing
         self._receive = receive
         self._scope = scope
         self._body_read = False
@@ -123,7 +123,7 @@ class Exchange:
         """
         began = self.clock()
         try:
-            body = await read_body(self._receive, self.headers, self._loop)
+            body = await read_body(self._receive, self.headers, self._timing)
         finally:
             self._body_s += self.clock() - began
         self._body_read = True

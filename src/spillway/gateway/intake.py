@@ -13,6 +13,7 @@ from spillway.core.errors import BadRequest
 from spillway.core.places import without_places
 from spillway.gateway.heads import Unfit
 from spillway.gateway.patience import Patience
+from spillway.gateway.timing import Timing
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of a body, as it comes and after decompression."""
@@ -43,13 +44,11 @@ T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-async def read_body(
-    receive: Receive, headers: Mapping[str, str], loop: asyncio.AbstractEventLoop | None = None
-) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[str, str], timing: Timing | None = None) -> bytes:
     """Return the whole body, decompressed.
 
     Args:
-        loop: the running one, if it is known.
+        timing: of the running loop, if it is known.
 
     Raises:
         Unfit: it is longer than `BODY_LIMIT` (413), came too slowly (408), in a coding that is not taken (415), or not
@@ -62,16 +61,17 @@ async def read_body(
         raise Unfit(415, "content-encoding must be gzip or identity")
     if int(headers.get("content-length", "0")) > BODY_LIMIT:
         raise Unfit(413, f"the body is larger than {BODY_LIMIT} bytes")
-    body = await _pieces(receive, loop or asyncio.get_running_loop())
+    body = await _pieces(receive, timing or Timing(asyncio.get_running_loop()))
     return body if plain else await _inflated(body)
 
 
-async def _pieces(receive: Receive, loop: asyncio.AbstractEventLoop) -> bytes:
+async def _pieces(receive: Receive, timing: Timing) -> bytes:
+    loop = timing.loop
     began = loop.time()
     pieces: list[bytes] = []
     size = 0
     try:
-        with Patience(began + BODY_TIMEOUT_S, loop) as patience:
+        with Patience(began + BODY_TIMEOUT_S, loop, timing.late) as patience:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":

@@ -129,6 +129,7 @@ class Visit:
         note: Note,
         model: str,
         request: GenerateRequest,
+        bound: int,
         permit: Permit,
     ) -> None:
         self.model = model
@@ -138,6 +139,7 @@ class Visit:
         self._caller = caller
         self._exchange = exchange
         self._gate = caller.gate()
+        self._bound = bound
         self._permit = permit
 
     async def __aenter__(self) -> Self:
@@ -207,7 +209,7 @@ class Visit:
     async def _run(self, *, stream: bool) -> object:
         note = self.note
         note.errand = errand = await self._cluster.errand(
-            self.model, self.request, stream=stream, tenant=self._caller.name, gate=self._gate
+            self.model, self.request, stream=stream, tenant=self._caller.name, gate=self._gate, bound=self._bound
         )
         note.errand_id = self.request.idempotency_id
         try:
@@ -244,13 +246,16 @@ def admitted(
         priority = caller.priority(wishes.priority)
     except ValueError as error:
         raise BadRequest(f"x-spillway-priority: {error}", param="x-spillway-priority") from None
-    request = msgspec.structs.replace(
-        request,
-        priority=priority,
-        timeout_s=wishes.timeout_s,
-        fallback=wishes.fallback,
-        max_cost_usd=wishes.max_cost_usd,
-    )
+    wanted = (priority, wishes.timeout_s, wishes.fallback, wishes.max_cost_usd)
+    if wanted != (request.priority, request.timeout_s, request.fallback, request.max_cost_usd):
+        request = msgspec.structs.replace(
+            request,
+            priority=priority,
+            timeout_s=wishes.timeout_s,
+            fallback=wishes.fallback,
+            max_cost_usd=wishes.max_cost_usd,
+        )
     answers = request.inputs is None and not request.counts
-    permit = caller.admit(understood(input_bound, request), request.max_tokens if answers else 0)
-    return Visit(gateway, caller, exchange, note, model, request, permit)
+    bound = understood(input_bound, request)
+    permit = caller.admit(bound, request.max_tokens if answers else 0)
+    return Visit(gateway, caller, exchange, note, model, request, bound, permit)

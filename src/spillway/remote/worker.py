@@ -46,6 +46,7 @@ from spillway.remote.engine.whole import Answer, conclude
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spillway.core.clock import Clock
     from spillway.core.ports import RunHandle
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
@@ -277,14 +278,15 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Answer | LiveStr
         if limits_seen is not None:
             engine.gates.limiter.observe(limits_seen)
         reads = aiter(handle)
-        async for chunks in reads:
-            for chunk in chunks:
-                built.add(chunk)
-                if first_content_at is None and chunk.commits:
-                    first_content_at = clock()
-            if first_content_at is not None and call.stream:
-                grant.ticket.success(first_content_at - started)
-                return LiveStream(call, engine, grant, handle, reads, built, chunks, started, first_content_at)
+        whole = None if call.stream else getattr(handle, "chunks", None)
+        if whole is not None:
+            first_content_at = _take_in(whole, built, clock)
+        else:
+            async for chunks in reads:
+                first_content_at = _take_in(chunks, built, clock, first_content_at)
+                if first_content_at is not None and call.stream:
+                    grant.ticket.success(first_content_at - started)
+                    return LiveStream(call, engine, grant, handle, reads, built, chunks, started, first_content_at)
         if first_content_at is None:
             if built.usage is None and getattr(handle, "vectors", None) is None:
                 raise ServerError("the answer was empty", reason="empty")
@@ -307,6 +309,17 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Answer | LiveStr
         if error is caught:
             raise
         raise error from caught
+
+
+def _take_in(
+    chunks: Sequence[TokenChunk], built: TokensBuilder, clock: Clock, first_content_at: float | None = None
+) -> float | None:
+    """Add chunks to an answer; return when its first content came."""
+    for chunk in chunks:
+        built.add(chunk)
+        if first_content_at is None and chunk.commits:
+            first_content_at = clock()
+    return first_content_at
 
 
 def _as_inference_error(call: Call, engine: Engine, grant: Grant, caught: BaseException) -> InferenceError | None:

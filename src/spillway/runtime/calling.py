@@ -15,8 +15,18 @@ if TYPE_CHECKING:
     from spillway.runtime.routing import RouteTarget
 
 
-def call_of(request: GenerateRequest, route: Sequence[RouteTarget], tenant: str, *, stream: bool = False) -> Call:
+def call_of(
+    request: GenerateRequest,
+    route: Sequence[RouteTarget],
+    tenant: str,
+    *,
+    stream: bool = False,
+    bound: int | None = None,
+) -> Call:
     """Return the call that a request is on its way as.
+
+    Args:
+        bound: of its input tokens, where they are counted already.
 
     Raises:
         BadRequest: a keyword of the request is wrong.
@@ -32,8 +42,9 @@ def call_of(request: GenerateRequest, route: Sequence[RouteTarget], tenant: str,
     return Call(
         request,
         loop=first.loop,
+        timers=first.alarms,
         timeout_s=timeout_s,
-        input_bound=input_bound(request),
+        input_bound=input_bound(request) if bound is None else bound,
         stream=stream,
         priority=request.priority if type(request.priority) is Priority else _priority(request.priority),
         tenant=tenant,

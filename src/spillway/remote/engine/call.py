@@ -14,6 +14,7 @@ from spillway.remote.engine.watchdog import Watchdog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spillway.core.alarms import Timers
     from spillway.remote.cost import Reservation
     from spillway.remote.engine.core import Engine
     from spillway.remote.engine.gates import Gates
@@ -142,6 +143,7 @@ class Call:
         may_shift_early: bool = True,
         max_cost_pico: int | None = None,
         gate: SpendGate | None = None,
+        timers: Timers | None = None,
     ) -> None:
         self.request = request
         self.loop = loop
@@ -172,7 +174,7 @@ class Call:
         self.charged: RetryQuota | None = None
         self.renewed = False
         self.soonest: float | None = None
-        self.watch = Watchdog(loop)
+        self.watch = Watchdog(loop, timers)
 
     def let_money_go(self) -> None:
         """Give back what was kept for a next attempt."""

@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from spillway.core.alarms import Alarms
 from spillway.core.clock import clock_of
 from spillway.core.errors import Backpressure, InferenceError
 from spillway.remote.engine.credential import CredentialState
@@ -52,6 +53,7 @@ class Engine:
         loop: the loop it lives on.
 
     Attributes:
+        alarms: the timers of its requests.
         pool: its slots.
         blocked_on: what the head of the queue lacked last.
     """
@@ -64,12 +66,12 @@ class Engine:
         self.name = deployment.name
         self.runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
-        config = deployment.runtime_config
-        self.endpoint = "" if config is None else config.endpoint or ""
+        self.endpoint = getattr(deployment.runtime_config, "endpoint", None) or ""
         self._open_runners = self.runners
         self.gates = gates
         self.loop = loop
         self.clock = clock_of(loop)
+        self.alarms = Alarms(loop)
         self.queue = RequestQueue(serving.queue_capacity, aging_s=serving.priority_aging_s)
         self.metrics = EngineMetrics()
         self.observers: list[Observer] = []
