@@ -37,8 +37,10 @@ class Alarm:
 
     def cancel(self) -> None:
         """Call it off."""
-        if self._span is not None:
-            self._span.pop(self, None)
+        span, self._span = self._span, None
+        if span is not None:
+            del span[self]
+            self._call = _nothing  # what is to be called mostly holds this
         elif self._timer is not None:
             self._timer.cancel()
 
@@ -46,15 +48,20 @@ class Alarm:
         """Have the loop call it: it is due soon."""
         self._span = None
         self._timer = loop.call_at(self._when, self._call)
+        self._call = _nothing
 
     def __repr__(self) -> str:
         return f"<Alarm at {self._when:.3f}>"
 
 
-class Alarms:
-    """Calls to come on one loop, put together by spans of time; when a span begins, what is left of it is the loop's.
+def _nothing() -> None:
+    pass
 
-    So each is called when it is due, as by the loop; what is called off before its span begins never was a timer.
+
+class Alarms:
+    """Calls to come on one loop, put together by spans of time; a span ahead of it what is left of one is the loop's.
+
+    So each is called when it is due, as by the loop; what is called off sooner never was a timer.
 
     Args:
         loop: who calls.
@@ -80,7 +87,7 @@ class Alarms:
         number = int(when * self._per_s)
         span = self._spans.get(number)
         if span is None:
-            if number <= self.loop.time() * self._per_s:
+            if number - 1 <= self.loop.time() * self._per_s:
                 return self.loop.call_at(when, callback)
             span = self._spans[number] = {}
             if self._timer is None or number < self._wakes:
@@ -91,10 +98,10 @@ class Alarms:
         if self._timer is not None:
             self._timer.cancel()
         self._wakes = number
-        self._timer = self.loop.call_at(number / self._per_s, self._wake)
+        self._timer = self.loop.call_at((number - 1) / self._per_s, self._wake)
 
     def _wake(self) -> None:
-        """Hand what is left of the span that begins to the loop."""
+        """Hand what is left of the next span to the loop."""
         self._timer = None
         for alarm in self._spans.pop(self._wakes):
             alarm.arm(self.loop)

@@ -115,8 +115,8 @@ class Attendance:
             if only_ours and kind is asyncio.CancelledError:
                 raise CallerGone from None
 
-    async def put(self, message: MutableMapping[str, Any]) -> None:
-        """Send one message.
+    async def put(self, message: MutableMapping[str, Any], then: MutableMapping[str, Any] | None = None) -> None:
+        """Send one message, and another one after it.
 
         Raises:
             CallerGone: the caller has left, or takes nothing.
@@ -127,11 +127,15 @@ class Attendance:
             if self._task is None:
                 with Patience(self._loop.time() + WRITE_TIMEOUT_S, self._loop, self._timing.late):
                     await self._send(message)
+                    if then is not None:
+                        await self._send(then)
                 return
             began = self._since = self._loop.time()
             self._writes += 1
             try:
                 await self._send(message)
+                if then is not None:
+                    await self._send(then)
             finally:
                 self._writes -= 1
                 self._since = self._loop.time()

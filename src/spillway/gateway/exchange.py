@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -152,8 +153,16 @@ class Exchange:
 
     async def answer(self, status: int, body: bytes, headers: Mapping[str, str], kind: bytes = JSON) -> None:
         """Send a whole answer."""
-        await self._begin(status, {**headers, "content-length": str(len(body))}, kind)
-        await self.end(b"" if self.method == "HEAD" else body)
+        head = self._head(status, headers, kind)
+        head["headers"].append((b"content-length", b"%d" % len(body)))
+        if self.method == "HEAD":
+            body = b""
+        if len(body) > PIECE:
+            await self.attendance.put(head)
+            await self.end(body)
+        else:
+            self.attendance.keep_alive = b""
+            await self.attendance.put(head, {"type": "http.response.body", "body": body})
 
     async def answer_json(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         """Send a whole answer of JSON."""
@@ -165,7 +174,9 @@ class Exchange:
         Args:
             keep_alive: what is sent after 15 s without an event, while the caller's attendance is watched.
         """
-        await self._begin(200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}, EVENTS)
+        await self.attendance.put(
+            self._head(200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}, EVENTS)
+        )
         self.attendance.keep_alive = keep_alive
 
     async def write(self, data: bytes) -> None:
@@ -191,14 +202,15 @@ class Exchange:
             data = b""
         await self.attendance.put({"type": "http.response.body", "body": data})
 
-    async def _begin(self, status: int, headers: Mapping[str, str], kind: bytes) -> None:
+    def _head(self, status: int, headers: Mapping[str, str], kind: bytes) -> dict[str, Any]:
+        """Return the message that begins the answer; no other answer is possible from here on."""
         self.begun = True
         self.status = status
         rows = [(b"content-type", kind), _NOSNIFF, (b"x-request-id", self.request_id.encode("latin-1", "replace"))]
         if self.extra_headers:
             headers = {**self.extra_headers, **headers}
-        rows += [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
-        await self.attendance.put({"type": "http.response.start", "status": status, "headers": rows})
+        rows += [(_name(name), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        return {"type": "http.response.start", "status": status, "headers": rows}
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.path} {'begun' if self.begun else 'open'}>"
@@ -209,6 +221,12 @@ def _named(request_id: str | None) -> str | None:
     if request_id and len(request_id) <= _LONGEST_ID and request_id.isascii() and request_id.isprintable():
         return request_id
     return None
+
+
+@lru_cache(maxsize=256)
+def _name(name: str) -> bytes:
+    """Return the name of a header as it is sent."""
+    return name.encode("latin-1")
 
 
 def _path_of(scope: Scope) -> str:

@@ -109,6 +109,7 @@ class Note:
             waited_s=waited,
             overhead_s=max(0.0, elapsed - queued - upstream - waited),
             usage=self.usage,
+            plain=None if errand is None else errand.plain,
             cost_pico=self.cost_pico,
         )
 
@@ -142,11 +143,11 @@ class Visit:
         self._bound = bound
         self._permit = permit
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         self._exchange.attendance.__enter__()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         note = self.note

@@ -98,8 +98,11 @@ async def answer(call: Call, route: Sequence[Target]) -> Answer | LiveStream:
     try:
         while True:
             try:
-                result = await _ask_in_time(call, route[stop], route[stop + 1 :])
-            except InferenceError as error:
+                result = await _ask(call, route[stop], route[stop + 1 :])
+            except (InferenceError, asyncio.CancelledError) as caught:
+                error = caught if isinstance(caught, InferenceError) else _cut_between(call)
+                if error is None:
+                    raise
                 # What falls back beside refusals and trouble is for the asked deployment to say.
                 ruling = call.tried[0] if stop else call.engine
                 if stop + 1 == len(route) or not _falls_back(call, error, ruling):
@@ -124,19 +127,16 @@ async def answer(call: Call, route: Sequence[Target]) -> Answer | LiveStream:
             result.fell_back = stop > 0
 
 
-async def _ask_in_time(call: Call, target: Target, later: Sequence[Target]) -> Answer | LiveStream:
-    """Ask one target; what is cut short between two attempts ends in an InferenceError as well."""
-    try:
-        return await _ask(call, target, later)
-    except asyncio.CancelledError:
-        watch = call.watch
-        if not watch.absorbs():
-            raise
-        reason, watch.fired = watch.fired, None
-        engine = call.engine
-        raise (
-            engine.refusal(SHUTTING_DOWN) if reason == SHUTTING_DOWN else out_of_time(call, engine)
-        ) from call.last_error
+def _cut_between(call: Call) -> InferenceError | None:
+    """Return what a cancellation between two attempts means, None when it is not the watchdog's."""
+    watch = call.watch
+    if not watch.absorbs():
+        return None
+    reason, watch.fired = watch.fired, None
+    engine = call.engine
+    error: InferenceError = engine.refusal(SHUTTING_DOWN) if reason == SHUTTING_DOWN else out_of_time(call, engine)
+    error.__cause__ = call.last_error
+    return error
 
 
 async def _ask(call: Call, target: Target, later: Sequence[Target]) -> Answer | LiveStream:

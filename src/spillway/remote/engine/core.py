@@ -19,7 +19,7 @@ from spillway.remote.engine.forecast import refuse_if_late
 from spillway.remote.engine.gates import OWN_MONEY
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.held_back import HeldBack
-from spillway.remote.engine.metrics import EngineMetrics, Observer
+from spillway.remote.engine.metrics import EngineMetrics, Observers
 from spillway.remote.engine.pool import SlotPool
 from spillway.remote.engine.waiting_room import SeatLostError, WaitingRoom
 from spillway.remote.queue import PriorityRequest, RequestQueue
@@ -74,7 +74,7 @@ class Engine:
         self.alarms = Alarms(loop)
         self.queue = RequestQueue(serving.queue_capacity, aging_s=serving.priority_aging_s)
         self.metrics = EngineMetrics()
-        self.observers: list[Observer] = []
+        self.observers = Observers()
         self.last_success_at: float | None = None
         self.credential = CredentialState(self.clock)
         self._room = WaitingRoom(self.queue, loop)

@@ -102,7 +102,9 @@ class AiohttpClient:
                 connector = self._connector or self._open()
                 if connector.closed:
                     raise RuntimeError("the client is closed")  # translated like aiohttp's
-                connection = await connector.take(head, self._timeout, unused=again)
+                connection = None if again else connector.take_idle(head)
+                if connection is None:
+                    connection = await connector.take(head, self._timeout, unused=again)
                 await exchange.run(connection, head, connector)
                 break
             except Exception as exc:  # noqa: BLE001 # translated below, where no context that holds headers is attached

@@ -20,6 +20,9 @@ _FRAMING = ("content-length", "transfer-encoding", "expect", "upgrade")
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 
+_FORBIDDEN_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
 class Head:
     """Request line and headers of requests that differ in their body only.
 
@@ -108,7 +111,7 @@ def lines_of(headers: Mapping[str, str] | None) -> bytes:
     """
     if not headers:
         return b""
-    lines = [f"{name}: {value}" for name, value in headers.items()]
-    if _FORBIDDEN.search("".join(lines)):
+    text = "".join([f"\n{name}: {value}" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or _FORBIDDEN_IN_LINES.search(text):
         raise ValueError("a character that no header may hold")
-    return b"\r\n" + "\r\n".join(lines).encode()
+    return text.replace("\n", "\r\n").encode()

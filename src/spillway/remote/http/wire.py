@@ -75,6 +75,15 @@ class Wire(ResponseHandler):
         high = 0 if transport.get_extra_info("ssl_object") is None else 1
         cast("asyncio.Transport", transport).set_write_buffer_limits(high=high, low=0)
 
+    @property
+    def sound(self) -> bool:
+        """Whether it can take another request."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        # Without a parser nothing else can be left over.
+        return not (self._should_close if self._seen_whole else self.should_close)
+
     async def drained(self) -> None:
         """Return once all that was written is sent.
 
@@ -191,23 +200,26 @@ class Connector(aiohttp.TCPConnector):
         self._idle: dict[ConnectionKey, Idle] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
+    def take_idle(self, head: Head) -> Connection | None:
+        """Return a connection that waits for requests with this head, None when there is none."""
+        idle = head.idle
+        if idle is None:
+            idle = head.idle = self._idle.setdefault(head.request.connection_key, deque())
+        earliest = monotonic() - self._keepalive_s
+        while idle:
+            connection, since = idle.popleft()
+            if since >= earliest and _is_sound(connection):
+                return connection
+            connection.close()
+        return None
+
     async def take(self, head: Head, timeout: aiohttp.ClientTimeout, *, unused: bool) -> Connection:  # noqa: ASYNC109 # aiohttp's
-        """Return a connection for requests with this head.
+        """Return a connection for requests with this head where none was idle.
 
         Args:
             timeout: of which `connect` counts.
             unused: it must have served no request yet.
         """
-        idle = head.idle
-        if idle is None:
-            idle = head.idle = self._idle.setdefault(head.request.connection_key, deque())
-        if idle and not unused:
-            earliest = monotonic() - self._keepalive_s
-            while idle:
-                connection, since = idle.popleft()
-                if since >= earliest and _is_sound(connection):
-                    return connection
-                connection.close()
         held: list[Connection] = []
         try:
             while True:
@@ -263,5 +275,5 @@ class Connector(aiohttp.TCPConnector):
 
 def _is_sound(connection: Connection) -> bool:
     """Return whether a connection can take another request."""
-    wire = connection.protocol
-    return wire is not None and wire.is_connected() and not wire.should_close
+    wire: Any = connection.protocol
+    return wire is not None and wire.sound
