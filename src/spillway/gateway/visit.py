@@ -130,7 +130,6 @@ class Visit:
         note: Note,
         model: str,
         request: GenerateRequest,
-        bound: int,
         permit: Permit,
     ) -> None:
         self.model = model
@@ -140,7 +139,6 @@ class Visit:
         self._caller = caller
         self._exchange = exchange
         self._gate = caller.gate()
-        self._bound = bound
         self._permit = permit
 
     def __enter__(self) -> Self:
@@ -210,7 +208,7 @@ class Visit:
     async def _run(self, *, stream: bool) -> object:
         note = self.note
         note.errand = errand = await self._cluster.errand(
-            self.model, self.request, stream=stream, tenant=self._caller.name, gate=self._gate, bound=self._bound
+            self.model, self.request, stream=stream, tenant=self._caller.name, gate=self._gate
         )
         note.errand_id = self.request.idempotency_id
         try:
@@ -257,6 +255,5 @@ def admitted(
             max_cost_usd=wishes.max_cost_usd,
         )
     answers = request.inputs is None and not request.counts
-    bound = understood(input_bound, request)
-    permit = caller.admit(bound, request.max_tokens if answers else 0)
-    return Visit(gateway, caller, exchange, note, model, request, bound, permit)
+    permit = caller.admit(understood(input_bound, request), request.max_tokens if answers else 0)
+    return Visit(gateway, caller, exchange, note, model, request, permit)

@@ -146,15 +146,11 @@ class Asking:
         stream: bool,
         tenant: str = "",
         gate: SpendGate | None = None,
-        bound: int | None = None,
     ) -> Errand | EmbeddingErrand:
         """Return a request that is already built as an errand to be run, and to be looked at while and after it runs.
 
         One for vectors goes out as several requests where the provider takes no more at once.
         It is refused at once where it would wait beyond its deadline.
-
-        Args:
-            bound: of its input tokens, as `input_bound` counts them, where that was done.
 
         Raises:
             ModelNotFound: there is no deployment or group `name`.
@@ -165,7 +161,7 @@ class Asking:
         route = self._room.routes().route(name)
         if request.inputs is not None:
             return EmbeddingErrand(request, route, tenant, gate, refuses_late=True)
-        call = call_of(request, route, tenant, stream=stream, bound=bound)
+        call = call_of(request, route, tenant, stream=stream)
         call.gate = gate
         call.refuses_late = True
         return Errand(call, route)

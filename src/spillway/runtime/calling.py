@@ -15,18 +15,8 @@ if TYPE_CHECKING:
     from spillway.runtime.routing import RouteTarget
 
 
-def call_of(
-    request: GenerateRequest,
-    route: Sequence[RouteTarget],
-    tenant: str,
-    *,
-    stream: bool = False,
-    bound: int | None = None,
-) -> Call:
+def call_of(request: GenerateRequest, route: Sequence[RouteTarget], tenant: str, *, stream: bool = False) -> Call:
     """Return the call that a request is on its way as.
-
-    Args:
-        bound: of its input tokens, where they are counted already.
 
     Raises:
         BadRequest: a keyword of the request is wrong.
@@ -44,7 +34,7 @@ def call_of(
         loop=first.loop,
         timers=first.alarms,
         timeout_s=timeout_s,
-        input_bound=input_bound(request) if bound is None else bound,
+        input_bound=input_bound(request),
         stream=stream,
         priority=request.priority if type(request.priority) is Priority else _priority(request.priority),
         tenant=tenant,

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _LONGEST_NAP_S = 60.0
 _LEAVING_S = 5.0
-
 _SLOT = "slot"
 
 _BEFORE_ALL = -(2**62)
@@ -64,10 +63,9 @@ class Engine:
         serving = deployment.serving
         self.deployment = deployment
         self.name = deployment.name
-        self.runners = tuple(runners)
+        self.runners = self._open_runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
         self.endpoint = getattr(deployment.runtime_config, "endpoint", None) or ""
-        self._open_runners = self.runners
         self.gates = gates
         self.loop = loop
         self.clock = clock_of(loop)
