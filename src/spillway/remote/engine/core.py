@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from spillway.core.alarms import Alarms
 from spillway.core.clock import clock_of
 from spillway.core.errors import Backpressure, InferenceError
 from spillway.remote.engine.credential import CredentialState
@@ -19,7 +20,7 @@ from spillway.remote.engine.gates import OWN_MONEY
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.held_back import HeldBack
 from spillway.remote.engine.leftover import AGAIN_S, Leftover
-from spillway.remote.engine.metrics import EngineMetrics, Observer
+from spillway.remote.engine.metrics import EngineMetrics, Observers
 from spillway.remote.engine.pool import SlotPool
 from spillway.remote.engine.waiting_room import SeatLostError, WaitingRoom
 from spillway.remote.queue import PriorityRequest, RequestQueue
@@ -52,6 +53,7 @@ class Engine:
         loop: the loop it lives on.
 
     Attributes:
+        alarms: the timers of its requests.
         pool: its slots.
         blocked_on: what the head of the queue lacked last.
     """
@@ -62,17 +64,16 @@ class Engine:
         serving = deployment.serving
         self.deployment = deployment
         self.name = deployment.name
-        self.runners = tuple(runners)
+        self.runners = self._open_runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
-        config = deployment.runtime_config
-        self.endpoint = "" if config is None else config.endpoint or ""
-        self._open_runners = self.runners
+        self.endpoint = getattr(deployment.runtime_config, "endpoint", None) or ""
         self.gates = gates
         self.loop = loop
         self.clock = clock_of(loop)
+        self.alarms = Alarms(loop)
         self.queue = RequestQueue(serving.queue_capacity, aging_s=serving.priority_aging_s)
         self.metrics = EngineMetrics()
-        self.observers: list[Observer] = []
+        self.observers = Observers()
         self.last_success_at: float | None = None
         self.credential = CredentialState(self.clock)
         self._room = WaitingRoom(self.queue, loop)

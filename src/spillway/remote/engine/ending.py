@@ -141,7 +141,7 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
         metrics.failed += 1
     if fell_back:
         metrics.fell_back += 1
-    observers = [observer for observer in engine.observers if getattr(observer, "heeds_requests", True)]
+    observers = engine.observers.of_requests
     if observers:
         now = engine.clock()
         request = call.request
