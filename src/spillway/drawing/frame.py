@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from spillway.batch.report import amounts
-from spillway.batch.report.markup import Html, join, number, tag
-from spillway.batch.report.scales import Linear, LogAxis, Tick, TimeAxis
+from spillway.drawing import amounts
+from spillway.drawing.markup import Html, join, number, tag
+from spillway.drawing.scales import Linear, LogAxis, Tick, TimeAxis
 
 WIDTH = 1000.0
 """Units of a drawing's width; its height is `HEIGHT`."""
