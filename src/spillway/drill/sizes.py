@@ -1,0 +1,38 @@
+"""How large a drill is."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True):
+    """What a drill is made of; times in seconds.
+
+    Attributes:
+        nodes: gateways, or batch processes.
+        window_s: the length of the "minute" that limits are over.
+        limit: requests in such a window, of all nodes together.
+        steady_windows: windows without a fault, in which the use of the limit is measured.
+        faults_s: how long faults come and go after that.
+        faults: how many of them.
+        pause_s: the longest a node is stopped for.
+        kills: processes killed in the middle of a batch.
+        lines: of each batch process's input.
+        asks: requests that meet a budget.
+    """
+
+    nodes: int = 4
+    window_s: float
+    limit: int
+    steady_windows: int
+    faults_s: float
+    faults: int
+    pause_s: float
+    kills: int = 20
+    lines: int
+    asks: int
+
+
+SMALL = Size(window_s=2.0, limit=300, steady_windows=3, faults_s=8.0, faults=4, pause_s=1.5, lines=120, asks=600)
+FULL = Size(window_s=60.0, limit=6000, steady_windows=3, faults_s=360.0, faults=16, pause_s=15.0, lines=3000, asks=6000)
+SIZES = {"small": SMALL, "full": FULL}

@@ -1,0 +1,205 @@
+"""Everything that a scenario plays with: a store, a provider, nodes, clients, a clock, and a record of what was done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import aiohttp
+
+from spillway.core.clock import loop_clock, sleep
+from spillway.drill.found import Event
+from spillway.drill.load import Load
+from spillway.drill.nodes import MODEL, BatchNode, GatewayNode, Node, node_of
+from spillway.drill.plan import BLACK_HOLE, CUT, DELAY, DELAY_S, KILL, LOSE_STORE, PAUSE, Fault
+from spillway.drill.provider import Provider
+from spillway.drill.sizes import Size
+from spillway.drill.store import Store
+
+Say = Callable[[str], None]
+AnyNode = TypeVar("AnyNode", bound=Node)
+
+LATENCY_S = 0.02
+"""The provider's."""
+
+
+class Setting:
+    """What all scenarios of a drill have in common.
+
+    Args:
+        folder: an empty one.
+        environ: what programs find in their environment.
+        size: see there.
+        seed: decides plans and answers.
+        say: shows a line of progress.
+    """
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], *, size: Size, seed: int, say: Say) -> None:
+        self.folder = folder
+        self.environ = environ
+        self.size = size
+        self.seed = seed
+        self.say = say
+
+
+class Stage(Generic[AnyNode]):
+    """The cast of one scenario, all of it running.
+
+    Attributes:
+        size: how large it is.
+        store, provider, nodes, session: who is there.
+        events: what was done and seen, in the order of its end.
+    """
+
+    def __init__(
+        self, setting: Setting, store: Store, provider: Provider, nodes: Sequence[AnyNode], session: aiohttp.ClientSession
+    ) -> None:
+        self.size = setting.size
+        self.say = setting.say
+        self.store = store
+        self.provider = provider
+        self.nodes = nodes
+        self.session = session
+        self.events: list[Event] = []
+        self._clock = loop_clock()
+        self._zero = self._clock()
+
+    async def begin(self) -> None:
+        """Let the scenario's time, and the provider's with it, begin."""
+        before = self._clock()
+        await self.provider.reset(self.session)
+        self._zero = (before + self._clock()) / 2
+        self.events.clear()
+
+    def now(self) -> float:
+        """Return the seconds since the scenario's beginning."""
+        return self._clock() - self._zero
+
+    async def until(self, at_s: float) -> None:
+        """Wait for an instant."""
+        await sleep(at_s - self.now())
+
+    def record(self, what: str, *, from_s: float | None = None, kind: str = "") -> None:
+        """Write down what is over now; from `from_s` on, or it was an instant."""
+        to_s = self.now()
+        self.events.append(Event(from_s=to_s if from_s is None else from_s, to_s=to_s, kind=kind, what=what))
+
+    async def arrivals(self) -> dict[int, list[float]]:
+        """Return when requests arrived at the provider, by node."""
+        told = await self.provider.told(self.session)
+        found: dict[int, list[float]] = {node.number: [] for node in self.nodes}
+        for arrival in told.log:
+            found[node_of(arrival.key)].append(arrival.t)
+        return found
+
+    # What goes wrong.
+
+    async def suffer(self, faults: Sequence[Fault]) -> None:
+        """Have all faults happen, each at its time from now on; returns when the last is over."""
+        began = self.now()
+        async with asyncio.TaskGroup() as tasks:
+            for fault in faults:
+                tasks.create_task(self._suffer(fault, began))
+
+    async def _suffer(self, fault: Fault, began: float) -> None:
+        await self.until(began + fault.at_s)
+        from_s = self.now()
+        self.say(str(fault))
+        undo = self._break(fault)
+        try:
+            await sleep(fault.for_s)
+        finally:
+            mended = undo()
+        if mended is not None:
+            await mended
+        self.record(str(fault), from_s=from_s, kind=fault.kind)
+
+    def _break(self, fault: Fault) -> Callable[[], Awaitable[None] | None]:
+        """Let it happen; returns what mends it again."""
+        if fault.kind == LOSE_STORE:
+            self.store.kill()
+            return self.store.start
+        node = self.nodes[fault.node - 1]
+        if fault.kind == KILL:
+            node.kill()
+            return node.start
+        if fault.kind == PAUSE:
+            node.pause()
+            return node.resume
+        {CUT: node.link.cut, BLACK_HOLE: node.link.swallow, DELAY: lambda: node.link.slow(DELAY_S)}[fault.kind]()
+        return node.link.heal
+
+
+def load_on(stage: Stage[GatewayNode], *, max_tokens: int = 16) -> Load:
+    """Return clients for all gateways of a stage."""
+    return Load(
+        stage.session,
+        lambda: [node.url for node in stage.nodes],
+        model=MODEL,
+        clock=stage.now,
+        max_tokens=max_tokens,
+    )
+
+
+@asynccontextmanager
+async def _cast(
+    setting: Setting, kind: type[AnyNode], name: str, options: str, latency_s: float
+) -> AsyncIterator[Stage[AnyNode]]:
+    folder = setting.folder / name
+    folder.mkdir()
+    store = Store(folder, setting.environ)
+    provider = Provider(folder, setting.environ, seed=setting.seed, latency_s=latency_s)
+    nodes: list[AnyNode] = []
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        try:
+            await asyncio.gather(store.start(), provider.start())
+            for number in range(1, setting.size.nodes + 1):
+                nodes.append(
+                    kind(
+                        number,
+                        folder,
+                        store=store.socket,
+                        provider=provider.url,
+                        options=options,
+                        environ=setting.environ,
+                        window_s=setting.size.window_s,
+                    )
+                )
+                await nodes[-1].prepare()
+            yield Stage(setting, store, provider, nodes, session)
+        finally:
+            await asyncio.gather(*(node.stop() for node in nodes), return_exceptions=True)
+            await asyncio.gather(provider.stop(), store.stop(), return_exceptions=True)
+
+
+@asynccontextmanager
+async def gateways(
+    setting: Setting, name: str, options: str, *, latency_s: float = LATENCY_S
+) -> AsyncIterator[Stage[GatewayNode]]:
+    """Have gateways that can all be asked; nothing of them is left afterwards.
+
+    Args:
+        name: of the scenario.
+        options: tables of the deployment, in TOML.
+        latency_s: the provider's.
+    """
+    async with _cast(setting, GatewayNode, name, options, latency_s) as stage:
+        setting.say(f"starting redis-server, the simulator and {setting.size.nodes} gateways")
+        await asyncio.gather(*(node.start() for node in stage.nodes))
+        await stage.begin()
+        yield stage
+
+
+@asynccontextmanager
+async def batches(
+    setting: Setting, name: str, options: str, *, latency_s: float = LATENCY_S
+) -> AsyncIterator[Stage[BatchNode]]:
+    """Have batch processes that have not been started; nothing of them is left afterwards."""
+    async with _cast(setting, BatchNode, name, options, latency_s) as stage:
+        setting.say(f"starting redis-server, the simulator and {setting.size.nodes} batch processes")
+        await stage.begin()
+        yield stage
