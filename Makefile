@@ -16,9 +16,9 @@ check: $(VENV)/.dev tools judges
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-# The report is tested in a real browser, the order of writes by the system calls.
+# The report is tested in a real browser, the order of writes by the system calls, what processes share in a real Redis.
 tools:
-	@for tool in chromium strace; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@for tool in chromium strace redis-server; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	[ -z "$$missing" ] || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; } >/dev/null
 
 # The official SDKs and LiteLLM's proxy, which judge our wires in processes of their own.
@@ -39,7 +39,7 @@ api: $(VENV)/.dev
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra gateway pyproject.toml -o requirements/run.lock
-	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra http2 --extra vertex --extra gateway --extra otel pyproject.toml requirements/dev.in -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra http2 --extra vertex --extra gateway --extra otel --extra redis pyproject.toml requirements/dev.in -o requirements/dev.lock
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 requirements/judges.in -o requirements/judges.lock
 
 clean:

@@ -13,6 +13,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from spillway.batch.board import Board, under_way
 from spillway.batch.crew import Crew
@@ -37,6 +38,9 @@ from spillway.remote.cost import pico_to_usd, usd_to_pico
 from spillway.remote.engine import Observer
 from spillway.runtime.cluster import Cluster
 
+if TYPE_CHECKING:
+    from spillway.stores.shared import Store
+
 _TICK_S = 1.0
 _SLICE = 256
 
@@ -49,6 +53,7 @@ class Run:
         environ: where secrets are read; default: the process's environment.
         runners: see `Cluster`.
         observers: told of every attempt and request.
+        store: see `Cluster`.
         sync: makes a file durable; `in_thread` runs it.
 
     Raises:
@@ -64,6 +69,7 @@ class Run:
         environ: Mapping[str, str] | None = None,
         runners: Mapping[str, RunnerFactory] | None = None,
         observers: Sequence[Observer] = (),
+        store: str | Store = "memory",
         sync: Syncer = os.fsync,
         in_thread: InThread = asyncio.to_thread,
     ) -> None:
@@ -71,7 +77,9 @@ class Run:
         self.options = options
         self.targets = Targets(deployments, options.deployment)
         self.board = Board(self._note_failure)
-        self.cluster = Cluster(deployments, runners=runners, environ=environ, observers=[self.board, *observers])
+        self.cluster = Cluster(
+            deployments, runners=runners, environ=environ, observers=[self.board, *observers], store=store
+        )
         check_output(options.output, resume=options.resume)
         self._source = Source(options.input, options.output.parent)
         try:

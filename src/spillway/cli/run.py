@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spillway.batch import Run, RunOptions, RunSummary
     from spillway.batch.report import Recorder
     from spillway.core.options import Deployment
+    from spillway.stores.shared import Store
 
 EPILOG = """\b
 Examples:
@@ -118,9 +119,9 @@ def command(input_: str, **options: Any) -> int:
         limit=options["limit"],
     )
     report = None if options["report"] is None else _report_path(options["report"])
-    deployments = _deployments(options["config"], options["deployment"])
+    deployments, store = _deployments(options["config"], options["deployment"])
     try:
-        summary = _run(deployments, wanted, report)
+        summary = _run(deployments, store, wanted, report)
     except FileTroubleError as error:
         say("error", f"{error}; nothing was sent")
         return 3
@@ -128,19 +129,21 @@ def command(input_: str, **options: Any) -> int:
     return summary.exit_code
 
 
-def _deployments(config: str | None, name: str | None) -> tuple[Deployment, ...]:
+def _deployments(config: str | None, name: str | None) -> tuple[tuple[Deployment, ...], str | Store]:
     from spillway.runtime.config import deployment_for_model, environment, find_config, load, require_config
+    from spillway.runtime.store import MEMORY, store_of
 
     environ = environment()
     path = find_config(config, environ)
     if path is None and name is not None:
-        return (deployment_for_model(name, environ),)
+        return (deployment_for_model(name, environ),), MEMORY
     if path is None:
         try:
             path = require_config(config, environ)
         except ConfigError as error:
             raise ConfigError(f"{error}; or name a model with -d") from None
-    return load(path).deployments
+    project = load(path)
+    return project.deployments, store_of(project)
 
 
 def _report_path(given: str) -> Path:
@@ -150,7 +153,9 @@ def _report_path(given: str) -> Path:
     return path
 
 
-def _run(deployments: tuple[Deployment, ...], options: RunOptions, report: Path | None) -> RunSummary:
+def _run(
+    deployments: tuple[Deployment, ...], store: str | Store, options: RunOptions, report: Path | None
+) -> RunSummary:
     from spillway.batch import Run
     from spillway.runtime.loops import new_event_loop
 
@@ -160,7 +165,7 @@ def _run(deployments: tuple[Deployment, ...], options: RunOptions, report: Path 
             from spillway.batch.report import Recorder
 
             recorder = Recorder(runner.get_loop().time)
-        run = Run(deployments, options, observers=[] if recorder is None else [recorder])
+        run = Run(deployments, options, observers=[] if recorder is None else [recorder], store=store)
         summary = runner.run(_go(run, recorder))
     if report is not None and recorder is not None:
         _write_report(report, recorder, summary, options.max_cost_usd)
@@ -278,7 +283,7 @@ def _estimate(input_: str, options: dict[str, Any], *, as_json: bool) -> int:
 
     from spillway.batch.estimate import estimate
 
-    deployments = _deployments(options["config"], options["deployment"])
+    deployments, _ = _deployments(options["config"], options["deployment"])
     found = estimate(deployments, input_, asked=options["deployment"], limit=options["limit"])
     if as_json:
         print_json({**msgspec.to_builtins(found), "max_cost_usd": found.max_cost_usd})

@@ -250,9 +250,12 @@ class LimitStore(Protocol):
     """Where limits are shared."""
 
     def share(
-        self, key: str, limits: RateLimits, *, holder: str, window_s: float = 60.0, gives_back: bool = True
+        self, key: str, limits: RateLimits, *, holder: str, window_s: float | None = None, gives_back: bool = True
     ) -> SharedLimits:
         """Return the windows of `key`, the same for every holder.
+
+        Args:
+            window_s: the length of the "minute"; None: the store's own.
 
         Raises:
             ConfigError: another holder has it with other limits.

@@ -35,6 +35,7 @@ from spillway.gateway.stopping import DRAIN_S, Stop, drain
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.config import environment
 from spillway.runtime.loops import new_event_loop
+from spillway.runtime.store import store_of
 
 if TYPE_CHECKING:
     from spillway.runtime.project import ProjectFile
@@ -90,7 +91,12 @@ class _Running:
 
     def _gateway(self, credentials: Credentials) -> Gateway:
         project = self._project
-        cluster = Cluster(project.deployments, observers=self._eyes.observers, state=project.cluster.state or None)
+        cluster = Cluster(
+            project.deployments,
+            observers=self._eyes.observers,
+            state=project.cluster.state or None,
+            store=store_of(project),
+        )
         return Gateway(
             cluster,
             credentials.keys,

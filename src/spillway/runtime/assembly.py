@@ -25,6 +25,7 @@ from spillway.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from spillway.core.ports import ModelRunner, RunnerFactory
     from spillway.core.spend_journal import SpendJournal
+    from spillway.stores.shared import Sharing
     from spillway.stores.sqlite import SqliteState
 
 _AZURE = "azure"
@@ -73,6 +74,7 @@ class Assembly:
         environ: Mapping[str, str],
     ) -> None:
         self._state: SqliteState | None = None
+        self._sharing: Sharing | None = None
         self.deployments = tuple(deployments)
         self._factories = dict(runners)
         self._environ = MaskedVariables(environ)
@@ -81,7 +83,9 @@ class Assembly:
         self._policies: dict[_PolicyKey, _Policies] = {}
         _check_together(self.deployments, runners)
 
-    def build(self, loop: asyncio.AbstractEventLoop, state: SqliteState | None = None) -> list[Engine]:
+    def build(
+        self, loop: asyncio.AbstractEventLoop, state: SqliteState | None = None, sharing: Sharing | None = None
+    ) -> list[Engine]:
         """Return one engine for each deployment, and for each entry of its key pool if it has one.
 
         The engines of a pool share budget, retry quota and metrics; limiter and breaker are each one's own, by its
@@ -89,11 +93,13 @@ class Assembly:
 
         Args:
             state: what was spent before, and where spend is written down from now on.
+            sharing: this process's part in what it shares with others; None: it shares nothing.
 
         Raises:
             ConfigError: a runtime is unknown, a secret is missing.
         """
         self._state = state
+        self._sharing = sharing
         return [engine for deployment in self.deployments for engine in self.engines_of(deployment, loop)]
 
     def engines_of(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> list[Engine]:
@@ -247,9 +253,13 @@ class Assembly:
     ) -> RateLimiterActor | StrictRateLimiterActor:
         limits = _as_judged(limits or RateLimits(), runner.runtime_kind)
         options: dict[str, Any] = {"clock": clock_of(loop), "gives_back": runner.runtime_kind != _AZURE}
+        sharing = self._sharing
         if limits.strict:
-            return StrictRateLimiterActor("here", limits, store=self._store, key=key, **options)
-        return RateLimiterActor(key, limits, **options)
+            node, store = ("here", self._store) if sharing is None else (sharing.node, sharing.exact)
+            return StrictRateLimiterActor(node, limits, store=store, key=key, **options)
+        if sharing is None:
+            return RateLimiterActor(key, limits, **options)
+        return RateLimiterActor(sharing.node, limits, store=sharing.approximate, key=key, **options)
 
 
 def _policy_key(deployment: Deployment, key: int) -> _PolicyKey:

@@ -18,6 +18,7 @@ from spillway.runtime.deployed import Deployed
 from spillway.runtime.engine_room import EngineRoom, refused
 from spillway.runtime.loops import LoopThread
 from spillway.runtime.metrics import NOTHING_YET, ClusterMetrics, measure
+from spillway.runtime.store import store_at, store_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from spillway.core.reply import Tokens
     from spillway.remote.engine import Engine
     from spillway.runtime.turnover import Reconfigured
+    from spillway.stores.shared import Store
     from spillway.stores.sqlite import SqliteState
 
 Item = TypeVar("Item")
@@ -46,6 +48,8 @@ class Cluster(Asking):
         observers: told of every attempt and every request.
         drain_s: how long closing waits for what runs.
         state: an SQLite file in which spend outlives the process; None: nothing does. One Cluster at a time uses it.
+        store: where limits, budgets and circuits are shared with other processes: the URL of a Redis (extra `redis`) or
+            a `Store`; `memory`: they are this Cluster's own.
 
     Raises:
         ConfigError: names clash, a fallback names nothing, members of a limit group differ. Secrets are read at the
@@ -61,6 +65,7 @@ class Cluster(Asking):
         observers: Sequence[Observer] = (),
         drain_s: float = 0.0,
         state: str | Path | None = None,
+        store: str | Store = "memory",
     ) -> None:
         self._deployments = tuple(deployments)
         if not self._deployments:
@@ -72,6 +77,7 @@ class Cluster(Asking):
             observers=observers,
             drain_s=drain_s,
             state=None if state is None else Path(state),
+            store=store_at(store),
         )
         super().__init__(room)
         self._thread: LoopThread | None = None
@@ -84,7 +90,10 @@ class Cluster(Asking):
         Raises:
             ConfigError: the file is wrong; one line that names file, line, key and the nearest valid key.
         """
-        return cls(load(path).deployments, **options)
+        project = load(path)
+        if "store" not in options:
+            options["store"] = store_of(project)
+        return cls(project.deployments, **options)
 
     # Asking without an event loop.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spillway.core.actor import ActorRef, ActorSystem
-from spillway.core.clock import LoopInSight, sleep
+from spillway.core.clock import LoopInSight, clock_of, sleep
 from spillway.core.errors import Backpressure
 from spillway.remote.engine import Call, EngineMsg, Observer, RemoteEngineCoreActor
 from spillway.remote.worker import RemoteWorkerActor, answer
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spillway.core.options import Deployment
     from spillway.core.ports import RunnerFactory
     from spillway.remote.engine import Engine
+    from spillway.stores.shared import Sharing, Store
     from spillway.stores.sqlite import SqliteState
 
 
@@ -33,6 +34,7 @@ class EngineRoom:
         closed: whether it has ended, or never will begin.
         router: the routes over its engines; None before the first use.
         state: what outlives it; None before the first use, and where nothing does.
+        sharing: its part in what processes share; None before the first use, and where nothing is shared.
 
     Invariants: it belongs to the loop that ran when it was first used, and to no other.
     """
@@ -46,8 +48,11 @@ class EngineRoom:
         observers: Sequence[Observer],
         drain_s: float,
         state: Path | None = None,
+        store: Store | None = None,
     ) -> None:
         self._state_path = state
+        self._store = store
+        self.sharing: Sharing | None = None
         self.state: SqliteState | None = None
         self._assembly = Assembly(deployments, runners, environ)
         self._observers = list(observers)
@@ -74,7 +79,11 @@ class EngineRoom:
         """
         if self.router is None:
             self._loop = asyncio.get_running_loop()
-            engines = self._assembly.build(self._loop, self.open_state())
+            if self._store is not None:
+                from spillway.stores.shared import Sharing  # noqa: PLC0415 - only where something is shared
+
+                self.sharing = Sharing(self._store, clock_of(self._loop))
+            engines = self._assembly.build(self._loop, self.open_state(), self.sharing)
             for engine in engines:
                 engine.observers.extend(self._observers)
             self.router = Router(engines)
@@ -160,6 +169,8 @@ class EngineRoom:
             await asyncio.wait(self._farewells)
         if self._system is not None:
             await self._system.aclose()
+        if self.sharing is not None:
+            await self.sharing.aclose()
         if self.state is not None:
             await self.state.aclose()
 
@@ -236,6 +247,8 @@ class EngineRoom:
         await price_engines(router.every())
         if self.state is not None:
             self.state.start()
+        if self.sharing is not None:
+            await self.sharing.start()
         system = ActorSystem()
         system.start()
         self._system = system

@@ -30,10 +30,8 @@ class ClusterSettings(Options, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.store.startswith(("redis://", "rediss://")):
-            raise ValueError('store: Redis needs the extra redis, which this version does not have; write "memory"')
-        if self.store != "memory":
-            raise ValueError('store must be "memory" or a URL that begins with redis://')
+        if self.store != "memory" and not self.store.startswith(("redis://", "rediss://")):
+            raise ValueError('store must be "memory" or a URL that begins with redis:// or rediss://')
         if not self.name.strip():
             raise ValueError("name must not be empty")
 

@@ -29,14 +29,18 @@ class MemoryStore:
         limits: RateLimits,
         *,
         holder: str,
-        window_s: float = 60.0,
+        window_s: float | None = None,
         gives_back: bool = True,
     ) -> SharedLimits:
         """Return the windows of `key`, the same for every holder.
 
+        Args:
+            window_s: the length of the "minute"; None: 60 s.
+
         Raises:
             ConfigError: another holder has it with other limits.
         """
+        window_s = 60.0 if window_s is None else window_s
         with self._lock:
             known = self._shared.get(key)
             if known is None:

@@ -45,11 +45,16 @@ class RateLimiterActor(Actor[RateLimiterMsg]):
     """Owns the limits of one deployment in this process; requests go through `handle`, never through the mailbox.
 
     Args:
-        node_id: who it is, for `repr`.
+        node_id: who it is, among those that keep the limits together.
         limits: what may be sent.
         clock: monotonic seconds; by default the running loop's.
-        window_s: the length of the "minute".
+        window_s: the length of the "minute"; None: a store's own, 60 s without one.
         gives_back: False where the provider keeps what a request asked and did not use.
+        store: through which it keeps the limits together with others; None: it has them for itself.
+        key: which limits, in the store.
+
+    Raises:
+        ConfigError: another holder of the key in this process has other limits.
     """
 
     def __init__(
@@ -58,10 +63,13 @@ class RateLimiterActor(Actor[RateLimiterMsg]):
         limits: RateLimits,
         *,
         clock: Clock | None = None,
-        window_s: float = 60.0,
+        window_s: float | None = None,
         gives_back: bool = True,
+        store: LimitStore | None = None,
+        key: str = "",
     ) -> None:
-        self._handle = RateLimiterHandle(node_id, _of_its_own(limits, window_s, gives_back=gives_back), clock=clock)
+        shared = _shared(store, key, limits, node_id, window_s, gives_back=gives_back)
+        self._handle = RateLimiterHandle(key or node_id, shared, clock=clock)
 
     def handle(self) -> RateLimiterHandle:
         """Return the handle, always the same one."""
@@ -85,7 +93,7 @@ class StrictRateLimiterActor(Actor[RateLimiterMsg]):
         node_id: who it is, among the holders.
         limits: what may be sent, the same for every holder.
         clock: monotonic seconds of waits, and of the windows if the store has no time of its own.
-        window_s: the length of the "minute".
+        window_s: the length of the "minute"; None: the store's own, 60 s without one.
         store: where the windows are; None: in this actor, for nobody else.
         key: which windows; holders of one key share them.
         gives_back: False where the provider keeps what a request asked and did not use.
@@ -101,14 +109,11 @@ class StrictRateLimiterActor(Actor[RateLimiterMsg]):
         *,
         clock: Clock | None = None,
         store: LimitStore | None = None,
-        window_s: float = 60.0,
+        window_s: float | None = None,
         key: str = "limits",
         gives_back: bool = True,
     ) -> None:
-        if store is None:
-            shared = _of_its_own(limits, window_s, gives_back=gives_back)
-        else:
-            shared = store.share(key, limits, holder=node_id, window_s=window_s, gives_back=gives_back)
+        shared = _shared(store, key, limits, node_id, window_s, gives_back=gives_back)
         self._handle = RateLimiterHandle(f"{key}@{node_id}", shared, clock=clock)
 
     def handle(self) -> RateLimiterHandle:
@@ -126,8 +131,13 @@ class StrictRateLimiterActor(Actor[RateLimiterMsg]):
         return repr(self._handle).replace("<RateLimiter", "<StrictRateLimiterActor", 1)
 
 
-def _of_its_own(limits: RateLimits, window_s: float, *, gives_back: bool) -> SharedLimits:
-    machine = LimitMachine(limits, window_s=window_s, gives_back=gives_back)
+def _shared(
+    store: LimitStore | None, key: str, limits: RateLimits, node: str, window_s: float | None, *, gives_back: bool
+) -> SharedLimits:
+    """Return the windows of a store's key, or such as are nobody else's."""
+    if store is not None:
+        return store.share(key, limits, holder=node, window_s=window_s, gives_back=gives_back)
+    machine = LimitMachine(limits, window_s=60.0 if window_s is None else window_s, gives_back=gives_back)
     return SharedLimits(windows=machine, lock=threading.Lock(), room=Room(), alone=True)
 
 

@@ -1,0 +1,142 @@
+"""The one task that keeps a process's part of the shared state and the store's together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from spillway.core.clock import sleep
+from spillway.core.errors import NetworkError
+from spillway.stores.shared.port import ScriptCall, StoreLink
+
+_logger = logging.getLogger("spillway.store")
+
+_AGAIN_S = 0.1
+"""Seconds between two tries to reach a store that is lost."""
+
+
+class Part(Protocol):
+    """Something of this process that is synced with the store; its methods are called on the loop, between awaits."""
+
+    def next_sync(self) -> float:
+        """Return the instant at which it wants to be synced, which may have passed."""
+        ...
+
+    def begin(self, run: str, *, leaving: bool) -> ScriptCall:
+        """Return what to run; `end` or `failed` follows.
+
+        Args:
+            run: the id of the store's process.
+            leaving: this process ends, and gives everything back.
+        """
+        ...
+
+    def end(self, answer: Any) -> None:
+        """Take the answer."""
+        ...
+
+    def failed(self) -> None:
+        """Take note that the store was not reached; a script that was begun may have run."""
+        ...
+
+
+class Syncing:
+    """Syncs each part when it wants that, those that want it at the same time in one round trip.
+
+    Args:
+        link: to the store.
+        clock: monotonic seconds of the loop.
+    """
+
+    def __init__(self, link: StoreLink, clock: Callable[[], float]) -> None:
+        self._link = link
+        self._clock = clock
+        self._parts: list[Part] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._waiters: list[asyncio.Future[bool]] = []
+        self._closing = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether the store was not reached at the last try."""
+        return self._link.lost
+
+    def add(self, part: Part) -> None:
+        """Sync `part` from now on."""
+        self._parts.append(part)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again at when each part wants to be synced."""
+        if self._task is None and not self._closing:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        self._wake.set()
+
+    async def synced(self, timeout_s: float) -> bool:
+        """Return once a sync that began from now on has ended: whether it reached the store."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self.wake()
+        try:
+            async with asyncio.timeout(None if timeout_s == float("inf") else timeout_s):
+                return await waiter
+        except TimeoutError:
+            return False
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    async def aclose(self) -> None:
+        """Give everything back and stop."""
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            await self._sync(self._parts, leaving=True)
+        await self._link.aclose()
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self._clock()
+            due = [part for part in self._parts if part.next_sync() <= now] or (self._parts if self._waiters else [])
+            if not due:
+                await self._rest(min((part.next_sync() for part in self._parts), default=now + 1.0) - now)
+            elif not await self._sync(due):
+                await sleep(_AGAIN_S)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+
+    async def _sync(self, parts: list[Part], *, leaving: bool = False) -> bool:
+        waiters, self._waiters = self._waiters, []
+        reached = False
+        try:
+            run = await self._link.open()
+            answers = await self._link.run_scripts([part.begin(run, leaving=leaving) for part in parts])
+            for part, answer in zip(parts, answers, strict=True):
+                part.end(answer)
+            reached = True
+        except NetworkError as error:
+            if not (leaving or self._warned):
+                _logger.warning("%s: %s", error, error.__cause__)
+        finally:
+            if reached and self._warned:
+                _logger.warning("the store answers again")
+            self._warned = not reached
+            if not reached:
+                for part in parts:
+                    part.failed()
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(reached)
+        return reached
+
+    _warned = False
