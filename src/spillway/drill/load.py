@@ -77,14 +77,27 @@ class Load:
         self._clients: list[asyncio.Task[None]] = []
         self._stopping = False
         self._left: int | None = None
+        self._every_s = 0.0
         self.answers: list[Answer] = []
         self.asked: list[str] = []
 
-    def begin(self, nodes: Sequence[int], at_once: int, *, asks: int | None = None) -> None:
-        """Begin to ask: so many clients of each of the nodes, without end, or so many requests in all."""
+    def begin(self, nodes: Sequence[int], at_once: int, *, asks: int | None = None, every_s: float = 0.0) -> None:
+        """Begin to ask: so many clients of each of the nodes, without end, or so many requests in all.
+
+        Args:
+            every_s: how often each client asks, as long as answers come sooner; `hurry` ends that.
+        """
         self._left = asks
+        self._every_s = every_s
         self._stopping = False
-        self._clients = [asyncio.create_task(self._client(node)) for node in nodes for _ in range(at_once)]
+        homes = [node for _ in range(at_once) for node in nodes]
+        self._clients = [
+            asyncio.create_task(self._client(node, every_s * place / len(homes))) for place, node in enumerate(homes)
+        ]
+
+    def hurry(self) -> None:
+        """Have every client ask again as soon as it has its answer."""
+        self._every_s = 0.0
 
     async def ended(self) -> None:
         """Wait until every request has its answer, when there is an end to them.
@@ -104,7 +117,8 @@ class Load:
         self._stopping = True
         await self.ended()
 
-    async def _client(self, home: int) -> None:
+    async def _client(self, home: int, after_s: float) -> None:
+        await sleep(after_s)
         while not self._stopping:
             if self._left is not None:
                 if not self._left:
@@ -114,8 +128,10 @@ class Load:
             self.asked.append(name)
             answer = await self.ask(name, home)
             self.answers.append(answer)
-            if answer.status != 200:
-                await sleep(GONE_S)
+            # To the next of this client's own instants, so that clients that were kept waiting together part again.
+            rest_s = (after_s - self._clock()) % self._every_s if self._every_s else 0.0
+            if rest_s or answer.status != 200:
+                await sleep(max(rest_s, GONE_S))
 
     async def ask(self, name: str, home: int) -> Answer:
         """Ask one thing, `home` first and then whoever is there, until somebody answers."""

@@ -98,3 +98,15 @@ def thinned(times: Sequence[float], counts: Sequence[int], span_s: float, points
         index = min(points - 1, max(0, int(time_s / width)))
         highest[index] = max(highest[index], count)
     return [((index + 0.5) * width, count) for index, count in enumerate(highest)]
+
+
+def climb(times: Sequence[float], span_s: float, points: int) -> list[tuple[float, int]]:
+    """Return how many had arrived by so many instants between 0 and `span_s`."""
+    found = []
+    count = 0
+    for index in range(points + 1):
+        at_s = span_s * index / points
+        while count < len(times) and times[count] <= at_s:
+            count += 1
+        found.append((at_s, count))
+    return found

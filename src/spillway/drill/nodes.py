@@ -11,7 +11,7 @@ from spillway.drill.processes import Program
 from spillway.drill.proxy import HOST, Link
 
 NODE_MODULE = "spillway.cli.drill_node"
-"""Runs a command of `spillway` with another window than a minute's."""
+"""Runs a gateway or a batch with another window than a minute's."""
 
 KEY_VARIABLE = "DRILL_KEY"
 _STARTS_WITHIN_S = 60.0
@@ -60,6 +60,7 @@ class Node:
         options: tables of the deployment, in TOML.
         environ: what the process finds beside its key.
         window_s: the length of its "minute".
+        sync_s: between two syncs of what it tells others.
 
     Attributes:
         link: to the store.
@@ -76,6 +77,7 @@ class Node:
         options: str,
         environ: Mapping[str, str],
         window_s: float,
+        sync_s: float,
     ) -> None:
         self.number = number
         self.folder = folder / f"node-{number}"
@@ -83,7 +85,7 @@ class Node:
         self.link = Link(store)
         self._provider = provider
         self._options = options
-        argv = [sys.executable, "-m", NODE_MODULE, f"{window_s:g}", *self._command()]
+        argv = [sys.executable, "-m", NODE_MODULE, f"{window_s:g}", f"{sync_s:g}", *self._command()]
         self.program = Program(
             f"node {number}",
             argv,
@@ -156,7 +158,7 @@ class GatewayNode(Node):
         super().kill()
 
     def _command(self) -> Sequence[str]:
-        return ["serve", "-c", "spillway.toml", "--bind", f"{HOST}:0"]
+        return ["serve", f"{HOST}:0"]
 
 
 class BatchNode(Node):
@@ -178,4 +180,4 @@ class BatchNode(Node):
         return self.folder / "out.jsonl"
 
     def _command(self) -> Sequence[str]:
-        return ["run", "in.jsonl", "-o", "out.jsonl", "-c", "spillway.toml", "--resume"]
+        return ["run", "in.jsonl", "out.jsonl"]

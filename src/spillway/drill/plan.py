@@ -39,14 +39,19 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         kind: one of the above.
         node: from 1 on; 0 where it is the store.
         for_s: how long it lasts.
+        lines: of a batch: it happens once the node has written so many more since it was last started, so that on any
+            machine it falls into the middle of the work.
     """
 
-    at_s: float
     kind: str
     node: int
-    for_s: float
+    at_s: float = 0.0
+    for_s: float = 0.0
+    lines: int = 0
 
     def __str__(self) -> str:
+        if self.lines:
+            return f"kill node {self.node} after {self.lines} more lines, started again at once"
         return _WORDS[self.kind].format(node=self.node, for_s=f"{self.for_s:.2f} s")
 
 
@@ -100,13 +105,17 @@ def plan(
     return tuple(found)
 
 
-def kills(name: str, seed: int, *, nodes: int, count: int, from_s: float, to_s: float) -> tuple[Fault, ...]:
-    """Return kills of nodes in their order, each the given time after the one before; `at_s` is that time."""
+def kills(name: str, seed: int, *, nodes: int, count: int, fewest: int, most: int) -> tuple[Fault, ...]:
+    """Return kills of batch nodes, those of each node in their order, spread evenly over the nodes.
+
+    Args:
+        fewest, most: lines that a node writes between two of its kills.
+    """
     dice = Dice(seed, name)
     nodes_left: list[int] = []
     found = []
     for _ in range(count):
         nodes_left = nodes_left or dice.shuffled(range(1, nodes + 1))
-        at_s = round(dice.between(from_s, to_s), 3)
-        found.append(Fault(at_s=at_s, kind=KILL, node=nodes_left.pop(), for_s=0.0))
+        lines = int(dice.between(fewest, most + 1))
+        found.append(Fault(kind=KILL, node=nodes_left.pop(), lines=lines))
     return tuple(found)

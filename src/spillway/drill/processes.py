@@ -56,7 +56,7 @@ class Program:
         with self._log.open("ab") as log:
             self._printed_from = log.tell()
             leash = [sys.executable, "-I", "-S", _LEASH, str(os.getpid()), str(self._priority)]
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - its own list
                 [*leash, *self.argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -149,7 +149,7 @@ class Folder:
         self._sweeper: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self._sweeper = subprocess.Popen(
+        self._sweeper = subprocess.Popen(  # noqa: S603 - its own list
             [sys.executable, "-I", "-S", _SWEEPER, str(self.path)], stdin=subprocess.PIPE, start_new_session=True
         )
         return self

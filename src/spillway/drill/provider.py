@@ -43,7 +43,18 @@ class Provider:
     """
 
     def __init__(self, folder: Path, environ: Mapping[str, str], *, seed: int, latency_s: float) -> None:
-        argv = [sys.executable, "-m", "spillway", "sim", "--port", "0", "--seed", str(seed), "--latency-s", f"{latency_s:g}"]
+        argv = [
+            sys.executable,
+            "-m",
+            "spillway",
+            "sim",
+            "--port",
+            "0",
+            "--seed",
+            str(seed),
+            "--latency-s",
+            f"{latency_s:g}",
+        ]
         # What it writes down is the measure of all: it comes before the nodes where the machine is short of time.
         self._program = Program("the simulator", argv, folder / "sim.log", environ=environ, priority=-5)
         self.url = ""

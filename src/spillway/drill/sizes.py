@@ -11,6 +11,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         nodes: gateways, or batch processes.
         window_s: the length of the "minute" that limits are over.
+        sync_s: between two syncs of limits that are kept together by telling.
         limit: requests in such a window, of all nodes together.
         steady_windows: windows without a fault, in which the use of the limit is measured.
         faults_s: how long faults come and go after that.
@@ -23,6 +24,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
     nodes: int = 4
     window_s: float
+    sync_s: float
     limit: int
     steady_windows: int
     faults_s: float
@@ -33,6 +35,26 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     asks: int
 
 
-SMALL = Size(window_s=2.0, limit=300, steady_windows=3, faults_s=8.0, faults=4, pause_s=1.5, lines=120, asks=600)
-FULL = Size(window_s=60.0, limit=6000, steady_windows=3, faults_s=360.0, faults=16, pause_s=15.0, lines=3000, asks=6000)
+SMALL = Size(
+    window_s=2.0,
+    sync_s=0.1,
+    limit=300,
+    steady_windows=3,
+    faults_s=8.0,
+    faults=4,
+    pause_s=1.5,
+    lines=120,
+    asks=600,
+)
+FULL = Size(
+    window_s=60.0,
+    sync_s=1.0,
+    limit=6000,
+    steady_windows=3,
+    faults_s=360.0,
+    faults=16,
+    pause_s=15.0,
+    lines=3000,
+    asks=6000,
+)
 SIZES = {"small": SMALL, "full": FULL}

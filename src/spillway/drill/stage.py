@@ -1,4 +1,4 @@
-"""Everything that a scenario plays with: a store, a provider, nodes, clients, a clock, and a record of what was done."""
+"""Everything that a scenario plays with: a store, a provider, nodes, a clock, and a record of what was done."""
 
 from __future__ import annotations
 
@@ -55,7 +55,12 @@ class Stage(Generic[AnyNode]):
     """
 
     def __init__(
-        self, setting: Setting, store: Store, provider: Provider, nodes: Sequence[AnyNode], session: aiohttp.ClientSession
+        self,
+        setting: Setting,
+        store: Store,
+        provider: Provider,
+        nodes: Sequence[AnyNode],
+        session: aiohttp.ClientSession,
     ) -> None:
         self.size = setting.size
         self.say = setting.say
@@ -129,7 +134,12 @@ class Stage(Generic[AnyNode]):
         if fault.kind == PAUSE:
             node.pause()
             return node.resume
-        {CUT: node.link.cut, BLACK_HOLE: node.link.swallow, DELAY: lambda: node.link.slow(DELAY_S)}[fault.kind]()
+        if fault.kind == CUT:
+            node.link.cut()
+        elif fault.kind == BLACK_HOLE:
+            node.link.swallow()
+        elif fault.kind == DELAY:
+            node.link.slow(DELAY_S)
         return node.link.heal
 
 
@@ -167,6 +177,7 @@ async def _cast(
                         options=options,
                         environ=setting.environ,
                         window_s=setting.size.window_s,
+                        sync_s=setting.size.sync_s,
                     )
                 )
                 await nodes[-1].prepare()

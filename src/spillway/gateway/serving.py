@@ -39,6 +39,7 @@ from spillway.runtime.store import store_of
 
 if TYPE_CHECKING:
     from spillway.runtime.project import ProjectFile
+    from spillway.stores.shared import Store
 
 HEADER_TIMEOUT_MS = 10_000
 _LAST_BYTES_S = 2.0
@@ -47,12 +48,13 @@ _LISTEN_LOOK_S = 0.01
 Say = Callable[[str, str], None]
 
 
-def serve(project: ProjectFile, *, bind: str, workers: int, say: Say) -> int:
+def serve(project: ProjectFile, *, bind: str, workers: int, say: Say, store: Store | None = None) -> int:
     """Run the gateway of a project file until SIGTERM or Ctrl-C, and return the exit code.
 
     Args:
         bind: `HOST:PORT`; port 0 picks a free one.
         say: prints a line of a kind.
+        store: instead of the one that the project file names.
 
     Raises:
         ConfigError: it can't be run so.
@@ -63,12 +65,13 @@ def serve(project: ProjectFile, *, bind: str, workers: int, say: Say) -> int:
     check_open(project, place)
     bound = claim(place)
     with looking_on(environment(), sys.stderr) as eyes, asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_Running(project, bound, say, eyes).run())
+        return runner.run(_Running(project, bound, say, eyes, store).run())
 
 
 class _Running:
-    def __init__(self, project: ProjectFile, bind: Bind, say: Say, eyes: Eyes) -> None:
+    def __init__(self, project: ProjectFile, bind: Bind, say: Say, eyes: Eyes, store: Store | None) -> None:
         self._project = project
+        self._store = store
         self._eyes = eyes
         self._unfollow: Callable[[], None] = lambda: None
         self._bind = bind
@@ -95,7 +98,7 @@ class _Running:
             project.deployments,
             observers=self._eyes.observers,
             state=project.cluster.state or None,
-            store=store_of(project),
+            store=self._store or store_of(project),
         )
         return Gateway(
             cluster,
