@@ -23,6 +23,7 @@ Examples:
   spillway drill --scenario strict --scenario store-lost --seed 7
   spillway drill --size full --report drill.html"""
 
+_LONGEST_PARENT = 50
 _NEEDS = (("redis", "redis"), ("granian", "gateway"), ("prometheus_client", "gateway"))
 """Modules that nodes need, and the extras that bring them."""
 
@@ -113,9 +114,7 @@ def _check_there() -> None:
 
     for module, extra in _NEEDS:
         if find_spec(module) is None:
-            raise ConfigError(
-                f"{module} is missing; the extra {extra} brings it: pip install 'spillway[gateway,redis]'"
-            )
+            raise ConfigError(f"{module} is missing; the extra {extra} brings it: pip install 'spillway[{extra}]'")
     find_redis()
 
 
@@ -132,8 +131,10 @@ def _run(names: list[str], size: Size, seed: int, *, as_json: bool) -> Drilled:
         rows = [row for name in names for row in plan_rows(name, SCENARIOS[name].plan(seed, size))]
         print_table(("scenario", "at", f"plan of seed {seed}"), rows)
         click.echo()
+    # The path of a socket holds about a hundred characters.
+    parent = None if len(tempfile.gettempdir()) <= _LONGEST_PARENT else "/tmp"  # noqa: S108 - a folder of its own in it
     with (
-        Folder(Path(tempfile.mkdtemp(prefix="spillway-drill-"))) as folder,
+        Folder(Path(tempfile.mkdtemp(prefix="spillway-drill-", dir=parent))) as folder,
         asyncio.Runner(loop_factory=new_event_loop) as runner,
     ):
         playing = drill(names, folder.path, dict(environment()), size=size, seed=seed, say=say)

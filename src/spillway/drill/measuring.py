@@ -90,14 +90,24 @@ def books(sent: Iterable[str], came_back: Iterable[str]) -> Books:
     )
 
 
-def thinned(times: Sequence[float], counts: Sequence[int], span_s: float, points: int) -> list[tuple[float, int]]:
-    """Return the highest count in each of so many equal parts of the time from 0 to `span_s`; 0 where nothing came."""
+def levels(times: Sequence[float], window_s: float, span_s: float, points: int) -> list[tuple[float, int]]:
+    """Return the fullest that the sliding window was in each of so many equal parts of the time from 0 to `span_s`."""
+    counts = sliding(times, window_s)
     width = span_s / points
-    highest = [0] * points
-    for time_s, count in zip(times, counts, strict=True):
-        index = min(points - 1, max(0, int(time_s / width)))
-        highest[index] = max(highest[index], count)
-    return [((index + 0.5) * width, count) for index, count in enumerate(highest)]
+    found = []
+    first = last = 0
+    for index in range(points):
+        begin, end = index * width, (index + 1) * width
+        while last < len(times) and times[last] <= begin:
+            last += 1
+        while first < last and times[first] <= begin - window_s:
+            first += 1
+        highest, at = last - first, last
+        while at < len(times) and times[at] <= end:
+            highest = max(highest, counts[at])
+            at += 1
+        found.append(((begin + end) / 2, highest))
+    return found
 
 
 def climb(times: Sequence[float], span_s: float, points: int) -> list[tuple[float, int]]:

@@ -31,7 +31,8 @@ _MOMENT = 0.0015
 def curve_chart(found: Found, curve: Curve, *, identity: str) -> Html:
     """Return a curve over the scenario's time, with its bound and the faults behind it."""
     x = time_axis(max(found.span_s, 1e-3))
-    highest = max([value for _, value in curve.points] + [line[0] for line in (curve.bound, curve.lesser) if line])
+    lines = [line[0] for line in (curve.bound, curve.lesser) if line]
+    highest = max([value for _, value in curve.points] + lines, default=0.0)
     y = linear(highest * _HEADROOM, amounts.compact)
     marks = [*_bands(found.events, x, HEIGHT), gridlines(x.ticks, y.ticks)]
     points = [f"{number(x.share(t) * WIDTH)} {number((1 - y.share(v)) * HEIGHT)}" for t, v in curve.points]
@@ -49,7 +50,7 @@ def curve_chart(found: Found, curve: Curve, *, identity: str) -> Html:
             said = f"{line[1]} {amounts.compact(line[0])}"
             over.append(tag("span", said, class_=f"{style}-label", style=place, aria_hidden="true"))
     marks.append(baseline())
-    marks += _hits(curve, x)
+    marks += _hits(curve, found.events, x)
     top = max((value for _, value in curve.points), default=0.0)
     bound = f"; {curve.bound[1]} {amounts.compact(curve.bound[0])}" if curve.bound else ""
     description = f"{curve.unit} over {amounts.duration(found.span_s)}: at most {amounts.compact(top)}{bound}."
@@ -131,11 +132,13 @@ def _bands(events: Sequence[Event], x: TimeAxis, height: float) -> list[Html]:
     return found
 
 
-def _hits(curve: Curve, x: TimeAxis) -> list[Html]:
+def _hits(curve: Curve, events: Sequence[Event], x: TimeAxis) -> list[Html]:
+    """Return what is said where the curve is pointed at: its value, and what was wrong just then."""
     found = []
     places = [x.share(at_s) for at_s, _ in curve.points]
     half = (places[1] - places[0]) / 2 if len(places) > 1 else 0.5
     for (at_s, value), place in zip(curve.points, places, strict=True):
-        said = f"{amounts.instant(at_s)}\n{amounts.compact(value)} {curve.unit}"
+        wrong = [event.what for event in events if event.from_s <= at_s <= event.to_s]
+        said = "\n".join([amounts.instant(at_s), f"{amounts.compact(value)} {curve.unit}", *wrong])
         found.append(hit(max(0.0, place - half), min(1.0, place + half), said))
     return found

@@ -14,7 +14,7 @@ from spillway.drill.plan import BLACK_HOLE, CUT, DELAY, KILL, LOSE_STORE, PAUSE,
 from spillway.drill.scenarios.reading import answered_once, merged, timed, window_curve
 from spillway.drill.scenarios.scenario import Scenario
 from spillway.drill.sizes import Size
-from spillway.drill.stage import Setting, Stage, gateways, load_on
+from spillway.drill.stage import LATENCY_S, Setting, Stage, gateways, load_on
 from spillway.remote.rate_limit.dimension import SUB_SLOTS
 from spillway.stores.shared.limits import REPORT_S
 
@@ -30,7 +30,12 @@ _OPTIONS = """\
 [deployment.rate_limits]
 requests_per_minute = {limit}
 strict = {strict}
+[deployment.serving]
+max_concurrent = {slots}
 """
+
+_PEAK = 2.4
+"""How many times faster than on average requests may come: the provider has to keep up, or it would see them late."""
 
 
 def _plan(name: str, kinds: Sequence[str], seed: int, size: Size) -> tuple[Fault, ...]:
@@ -39,7 +44,7 @@ def _plan(name: str, kinds: Sequence[str], seed: int, size: Size) -> tuple[Fault
 
 async def _play(name: str, says: str, setting: Setting, faults: Sequence[Fault], *, strict: bool) -> Found:
     size = setting.size
-    options = _OPTIONS.format(limit=size.limit, strict=str(strict).lower())
+    options = _OPTIONS.format(limit=size.limit, strict=str(strict).lower(), slots=_slots(size))
     async with gateways(setting, name, options) as stage:
         load = load_on(stage)
         steady_s = await _drive(stage, load, faults)
@@ -103,6 +108,11 @@ def _use_in_faults(stage: Stage[GatewayNode], times: Sequence[float], steady_s: 
     from_s = steady_s + size.steady_windows * size.window_s
     windows = max(1, int((stage.now() - from_s) / size.window_s))
     return use(times, size.limit, size.window_s, from_s=from_s, windows=windows)
+
+
+def _slots(size: Size) -> int:
+    """Return how many requests a node sends at once."""
+    return math.ceil(_PEAK * size.limit / size.window_s * LATENCY_S / size.nodes)
 
 
 def least_use(window_s: float) -> float:

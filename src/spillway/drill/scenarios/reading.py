@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from spillway.drill.found import Curve, Promise
 from spillway.drill.load import Answer, Load
-from spillway.drill.measuring import books, sliding, thinned
+from spillway.drill.measuring import books, levels
 from spillway.drill.sizes import Size
 
 _POINTS = 240
@@ -20,11 +20,10 @@ def merged(arrivals: Mapping[int, Sequence[float]]) -> list[float]:
 
 def window_curve(times: Sequence[float], size: Size, span_s: float, *, bound: int) -> Curve:
     """Return how full the sliding window was."""
-    counts = sliding(times, size.window_s)
     return Curve(
         title=f"Requests in the sliding window of {size.window_s:g} s, at the provider",
         unit="requests",
-        points=thinned(times, counts, span_s, _POINTS),
+        points=levels(times, size.window_s, span_s, _POINTS),
         bound=(bound, "bound" if bound > size.limit else "limit"),
         lesser=(size.limit, "limit") if bound > size.limit else None,
     )
