@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from spillway.drill.processes import Program
 from spillway.drill.proxy import HOST, Link
@@ -67,6 +68,9 @@ class Node:
         program: the process.
     """
 
+    command: ClassVar[Sequence[str]] = ()
+    """What it runs, and with what."""
+
     def __init__(
         self,
         number: int,
@@ -85,7 +89,7 @@ class Node:
         self.link = Link(store)
         self._provider = provider
         self._options = options
-        argv = [sys.executable, "-m", NODE_MODULE, f"{window_s:g}", f"{sync_s:g}", *self._command()]
+        argv = [sys.executable, "-m", NODE_MODULE, f"{window_s:g}", f"{sync_s:g}", *self.command]
         self.program = Program(
             f"node {number}",
             argv,
@@ -133,9 +137,6 @@ class Node:
         finally:
             await self.link.aclose()
 
-    def _command(self) -> Sequence[str]:
-        raise NotImplementedError
-
 
 class GatewayNode(Node):
     """A gateway.
@@ -144,6 +145,7 @@ class GatewayNode(Node):
         url: where it is asked; None while it is not there to be asked.
     """
 
+    command = ("serve", f"{HOST}:0")
     url: str | None = None
 
     async def start(self) -> None:
@@ -157,9 +159,6 @@ class GatewayNode(Node):
         self.url = None
         super().kill()
 
-    def _command(self) -> Sequence[str]:
-        return ["serve", f"{HOST}:0"]
-
 
 class BatchNode(Node):
     """A batch process: it goes on where it, or the one before it, was killed.
@@ -168,6 +167,8 @@ class BatchNode(Node):
         input: what it answers.
         output: where its answers go.
     """
+
+    command = ("run", "in.jsonl", "out.jsonl")
 
     @property
     def input(self) -> Path:
@@ -178,6 +179,3 @@ class BatchNode(Node):
     def output(self) -> Path:
         """Where the answers go."""
         return self.folder / "out.jsonl"
-
-    def _command(self) -> Sequence[str]:
-        return ["run", "in.jsonl", "out.jsonl"]
