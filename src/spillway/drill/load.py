@@ -14,7 +14,7 @@ from spillway.core.clock import Clock, sleep
 GONE_S = 0.05
 """How long a client waits before it asks another gateway, or the same one again after a refusal."""
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 300.0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,8 @@ AnyNode = TypeVar("AnyNode", bound=Node)
 LATENCY_S = 0.02
 """The provider's."""
 
+_LOOK_S = 0.005
+
 
 class Setting:
     """What all scenarios of a drill have in common.
@@ -71,12 +73,14 @@ class Stage(Generic[AnyNode]):
         self.events: list[Event] = []
         self._clock = loop_clock()
         self._zero = self._clock()
+        self._stalled_s = 0.0
 
     async def begin(self) -> None:
         """Let the scenario's time, and the provider's with it, begin."""
         before = self._clock()
         await self.provider.reset(self.session)
         self._zero = (before + self._clock()) / 2
+        self._stalled_s = 0.0
         self.events.clear()
 
     def now(self) -> float:
@@ -86,6 +90,17 @@ class Stage(Generic[AnyNode]):
     async def until(self, at_s: float) -> None:
         """Wait for an instant."""
         await sleep(at_s - self.now())
+
+    async def watch(self) -> None:
+        """Note how late this process gets its turn, until cancelled: a machine that stalls measures nothing well."""
+        while True:
+            before = self._clock()
+            await sleep(_LOOK_S)
+            self._stalled_s = max(self._stalled_s, self._clock() - before - _LOOK_S)
+
+    def stalls(self) -> dict[str, str]:
+        """Return a remark on that."""
+        return {"the machine stalled for at most": f"{self._stalled_s * 1000:.0f} ms"}
 
     def record(self, what: str, *, from_s: float | None = None, kind: str = "") -> None:
         """Write down what is over now; from `from_s` on, or it was an instant."""
@@ -181,7 +196,13 @@ async def _cast(
                     )
                 )
                 await nodes[-1].prepare()
-            yield Stage(setting, store, provider, nodes, session)
+            stage = Stage(setting, store, provider, nodes, session)
+            watching = asyncio.create_task(stage.watch())
+            try:
+                yield stage
+            finally:
+                watching.cancel()
+                await asyncio.wait({watching})
         finally:
             await asyncio.gather(*(node.stop() for node in nodes), return_exceptions=True)
             await asyncio.gather(provider.stop(), store.stop(), return_exceptions=True)

@@ -132,7 +132,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
                     holds=closes_s <= CLOSES_WITHIN_S,
                 ),
             ),
-            remarks={"requests at the provider": f"{sum(map(len, arrivals.values()))}"},
+            remarks={"requests at the provider": f"{sum(map(len, arrivals.values()))}", **stage.stalls()},
             events=tuple(stage.events),
             arrivals=arrivals,
             span_s=span_s,

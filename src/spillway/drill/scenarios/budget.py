@@ -84,7 +84,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
                 ),
                 answered_once(load, also=("budget_exceeded",)),
             ),
-            remarks={"spent of the budget": f"{told.billed_usd / cap:.1%}", **timed(load)},
+            remarks={"spent of the budget": f"{told.billed_usd / cap:.1%}", **timed(load), **stage.stalls()},
             events=tuple(stage.events),
             curves=(
                 Curve(

@@ -26,7 +26,7 @@ max_concurrent = 8
 """
 _LOOK_S = 0.01
 _NEXT_WITHIN_S = 30.0
-_ALL_WITHIN_S = 120.0
+_ALL_WITHIN_S = 900.0
 _FEWEST, _MOST = 1, 10
 """Lines that a process writes before it is killed."""
 
@@ -129,7 +129,10 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
                     holds=worst.count <= size.limit,
                 ),
             ),
-            remarks={"sent twice, as the answer was lost with a process": f"{len(times) - len(sent)}"},
+            remarks={
+                "sent twice, as the answer was lost with a process": f"{len(times) - len(sent)}",
+                **stage.stalls(),
+            },
             events=tuple(stage.events),
             curves=(window_curve(times, size, span_s, bound=size.limit),),
             arrivals=arrivals,

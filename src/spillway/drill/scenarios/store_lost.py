@@ -101,6 +101,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
             remarks={
                 "refused while it was lost": f"{sum(bool(answer.code) for answer in load.answers)}",
                 **timed(load),
+                **stage.stalls(),
             },
             events=tuple(stage.events),
             curves=(window_curve(times, size, span_s, bound=size.limit),),
