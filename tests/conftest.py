@@ -83,12 +83,17 @@ class RedisServer:
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         log = pathlib.Path(self._directory, "redis.log").open("ab")
         with log:
+            self._started = time.monotonic()
             self._process = subprocess.Popen([shutil.which("redis-server"), *words], stdout=log, stderr=log)
         deadline = time.monotonic() + 20.0
         while not self._answers():
             assert self._process.poll() is None, pathlib.Path(self._directory, "redis.log").read_text()
             assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.01)
+
+    def up_for(self, seconds):
+        """Return once this life has lasted so long."""
+        time.sleep(max(0.0, self._started + seconds - time.monotonic()))
 
     def kill(self):
         """End its life with all it holds."""

@@ -15,8 +15,9 @@ WINDOW_S = 2.0
 @pytest.fixture(params=["redis", "commons"])
 def store(request, shared_redis):
     if request.param == "redis":
-        return RedisStore(shared_redis.url, name=shared_redis.name(), window_s=WINDOW_S, sync_s=0.1)
-    return Commons(window_s=WINDOW_S, sync_s=0.1)
+        shared_redis.up_for(5.5)
+        return RedisStore(shared_redis.url, name=shared_redis.name(), window_s=WINDOW_S, sync_s=0.1, silent_s=1.0)
+    return Commons(window_s=WINDOW_S, sync_s=0.1, silent_s=1.0)
 
 
 def cluster(store, **limits):
@@ -24,7 +25,7 @@ def cluster(store, **limits):
     return spillway.Cluster([deployment], runners={"m": lambda _: ScriptedRunner()}, store=store)
 
 
-@pytest.mark.parametrize("strict", [False])
+@pytest.mark.parametrize("strict", [False, True])
 async def test_what_one_has_sent_the_other_may_not(store, strict):
     async with (
         cluster(store, requests_per_minute=60, strict=strict) as one,

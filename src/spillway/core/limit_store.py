@@ -236,6 +236,8 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
         fetch: `await fetch(want, timeout_s)` asks the store for leases that serve `want` and returns whether any came,
             within `timeout_s` (it may be `inf`; a store has a limit of its own); None when `take` always asks the store
             itself.
+        trouble: `trouble(now)` says in words why nothing is let through although no limit is full, or nothing; None:
+            there is never such a reason.
     """
 
     windows: LimitWindows
@@ -244,6 +246,7 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     clock: Clock | None = None
     fetch: Callable[[AcquirePermit, float], Awaitable[bool]] | None = None
+    trouble: Callable[[float], str] | None = None
 
 
 class LimitStore(Protocol):

@@ -1,6 +1,7 @@
 """Test doubles and conformance suites for users: virtual time, scripted runners, recordings, suites for their ports."""
 
 from spillway.testing.clock import ManualClock, VirtualTimeLoop, run_virtual
+from spillway.testing.limit_conformance import LIMIT_CHECKS, LimitsSubject
 from spillway.testing.replay import Cassette
 from spillway.testing.replay_file import RecordedRequest
 from spillway.testing.runner_conformance import RUNNER_CHECKS, RunnerSubject
@@ -16,6 +17,8 @@ __all__ = [
     "Reply",
     "ScriptedRunner",
     # conformance
+    "LIMIT_CHECKS",
+    "LimitsSubject",
     "RUNNER_CHECKS",
     "RunnerSubject",
     # recordings

@@ -123,6 +123,7 @@ class Engine:
             and self.credential.refused is None
             and self.gates.breaker.would_admit()
             and self.gates.limiter.blocked_for() <= 0
+            and not self.gates.limiter.trouble()
         )
 
     def drain_rate(self) -> float:

@@ -79,9 +79,9 @@ def waited_too_long(call: Call, engine: Engine, lacked: str) -> InferenceError:
     gates = engine.gates
     if lacked == PERMIT:
         wait = gates.permit_wait(call)
-        return RateLimited(
-            f"no permit {within}", reason="queue_timeout", retry_after=None if wait == math.inf else wait
-        )
+        trouble = gates.limiter.trouble()
+        why = f"no permit {within}: {trouble}" if trouble else f"no permit {within}"
+        return RateLimited(why, reason="queue_timeout", retry_after=None if wait == math.inf else wait)
     if lacked == OWN_MONEY:
         return BudgetExceeded(f"no room under the caller's own cap {within}", reason="queue_timeout", limited_by="key")
     budget = engine.deployment.budget

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import msgspec
 
-from spillway.core.clock import Clock
+from spillway.core.clock import Clock, clock_of
 from spillway.core.errors import RateLimited
 from spillway.core.limit_store import AcquirePermit, LimitsSnapshot, SharedLimits
 from spillway.core.limits_seen import LimitsSeen
@@ -81,7 +81,18 @@ class RateLimiterHandle:
         clock: monotonic seconds; by default the running loop's.
     """
 
-    __slots__ = ("_alone", "_desk", "_fetch", "_name", "_open", "_seq", "_stop_listening", "_waiters", "_windows")
+    __slots__ = (
+        "_alone",
+        "_desk",
+        "_fetch",
+        "_name",
+        "_open",
+        "_seq",
+        "_stop_listening",
+        "_trouble",
+        "_waiters",
+        "_windows",
+    )
 
     def __init__(self, name: str, shared: SharedLimits, *, clock: Clock | None = None) -> None:
         self._name = name
@@ -89,6 +100,7 @@ class RateLimiterHandle:
         self._windows = shared.windows
         self._alone = shared.alone
         self._fetch = shared.fetch
+        self._trouble = shared.trouble
         # Without limits and without a pause there is nothing to ask; what other holders do would go unseen, though.
         self._open = shared.alone and shared.windows.unlimited
         self._waiters: list[_Waiter] = []
@@ -115,8 +127,8 @@ class RateLimiterHandle:
             if not wait:
                 return permit
             self._note(wait)
-            blocked = self._windows.blocked_for(now)
-        raise _refusal(wait, blocked)
+            refusal = self._refusal(now, wait)
+        raise refusal
 
     def take_or_wait(self, want: AcquirePermit) -> Permit | float:
         """Return a permit, or the seconds until there would be one if nothing else happens; then nothing was taken.
@@ -194,11 +206,17 @@ class RateLimiterHandle:
                 wait = self._windows.wait(now, want)
             self._note(wait)
             if deadline is not None and (now >= deadline or deadline < now + wait < math.inf):
-                raise _refusal(wait, self._windows.blocked_for(now))
+                raise self._refusal(now, wait)
         return None, wait, first
 
+    def _refusal(self, now: float, wait: float) -> RateLimited:
+        blocked = self._windows.blocked_for(now)
+        trouble = "" if blocked or self._trouble is None else self._trouble(now)
+        return _refusal(wait, blocked, trouble)
+
     def _rest_s(self, rest: float) -> float:
-        if rest == math.inf or self._desk.clock == asyncio.get_running_loop().time:
+        loop = asyncio.get_running_loop()
+        if rest == math.inf or self._desk.clock in {loop.time, clock_of(loop)}:
             return rest
         # Nobody tells when a clock that is not the loop's moves on.
         return min(rest, _POLL_S)
@@ -262,6 +280,13 @@ class RateLimiterHandle:
         """Return whether even a request without tokens would have to wait now."""
         return self.wait_for(AcquirePermit()) > 0
 
+    def trouble(self) -> str:
+        """Return in words why nothing is let through although no limit is full; empty where that is not so."""
+        if self._trouble is None:
+            return ""
+        with self._desk.lock:
+            return self._trouble(self._desk.clock())
+
     def blocked_for(self) -> float:
         """Return the seconds until the end of the pause that the provider asked for, 0.0 when there is none."""
         if self._open:
@@ -324,7 +349,7 @@ class RateLimiterHandle:
         return f"<RateLimiter {self._name} {' '.join(words) or 'unlimited'}>"
 
 
-def _refusal(wait: float, blocked: float) -> RateLimited:
+def _refusal(wait: float, blocked: float, trouble: str) -> RateLimited:
     if blocked:
         return RateLimited(
             "the provider asked for a pause",
@@ -332,6 +357,8 @@ def _refusal(wait: float, blocked: float) -> RateLimited:
             retry_after=blocked if wait == math.inf else wait,
             limited_by="provider",
         )
+    if trouble:
+        return RateLimited(trouble, reason="store", retry_after=UNKNOWN_WAIT_S if wait == math.inf else wait)
     if wait == math.inf:
         return RateLimited("all that the limit holds is on its way", reason="in_flight", retry_after=UNKNOWN_WAIT_S)
     return RateLimited(f"no room in the limit for {wait:.3f} s", reason="window", retry_after=wait)

@@ -92,11 +92,11 @@ class LimitMachine:
         """Raise `BadRequest` when no wait can make room for `want`, or it is negative."""
         costs = _amounts(want)
         if not 0 <= costs[0] <= self._concurrent:
-            raise _never("requests at once", costs[0], self._concurrent)
+            raise never_fits("requests at once", costs[0], self._concurrent)
         for dimension in self._dimensions:
             cost = costs[dimension.kind]
             if not 0 <= cost <= dimension.limit:
-                raise _never(f"{dimension.name.replace('_', ' ')} a minute", cost, dimension.limit)
+                raise never_fits(f"{dimension.name.replace('_', ' ')} a minute", cost, dimension.limit)
 
     def take(self, now: float, lease: Lease) -> float:
         """Charge `lease.want` to every limit and return 0.0, or charge none and return the wait."""
@@ -287,7 +287,8 @@ class LimitMachine:
         return f"<LimitMachine {', '.join(names) or 'unlimited'}>"
 
 
-def _never(what: str, cost: int, limit: float) -> BadRequest:
+def never_fits(what: str, cost: int, limit: float) -> BadRequest:
+    """Return the refusal of an amount that no wait can make room for."""
     if cost < 0:
         return BadRequest(f"{cost} {what} can't be asked for", reason="unacquirable_cost")
     return BadRequest(

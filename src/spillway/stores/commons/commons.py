@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from spillway.core.clock import Clock, monotonic, new_id
 from spillway.core.errors import NetworkError
 from spillway.stores.commons.gossip import gossip
+from spillway.stores.commons.limits import limits
 from spillway.stores.shared.port import ScriptCall, StoreSettings
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-SCRIPTS: Mapping[str, Script] = {"gossip": gossip}
+SCRIPTS: Mapping[str, Script] = {"gossip": gossip, "limits": limits}
+
+_ALWAYS_MS = 10**15
 
 
 class Commons:
@@ -24,6 +27,8 @@ class Commons:
     Args:
         settings: see `StoreSettings`; they may be given by keyword.
         clock: monotonic seconds; the only time that counts in it.
+        reborn: another one was in its place, and what that one knew is lost; strict limits wait until it has left the
+            window.
 
     Attributes:
         run: the id of its life.
@@ -31,11 +36,19 @@ class Commons:
     It may be used from one thread.
     """
 
-    def __init__(self, settings: StoreSettings | None = None, *, clock: Clock | None = None, **more: Any) -> None:
+    def __init__(
+        self,
+        settings: StoreSettings | None = None,
+        *,
+        clock: Clock | None = None,
+        reborn: bool = False,
+        **more: Any,
+    ) -> None:
         self.settings = StoreSettings(**more) if settings is None else settings
         self._clock = monotonic if clock is None else clock
         self._values: dict[str, tuple[Any, float]] = {}
         self.run = new_id()
+        self._forgot_ms = self.now_ms if reborn else -_ALWAYS_MS
 
     def connect(self) -> CommonsLink:
         """Return a way to it."""
@@ -45,6 +58,16 @@ class Commons:
         """Lose everything and begin another life, as a Redis does that is killed and started."""
         self._values.clear()
         self.run = new_id()
+        self._forgot_ms = self.now_ms
+
+    def empty(self) -> None:
+        """Lose everything and live on, as a Redis does that is told to flush."""
+        self._values.clear()
+        self._forgot_ms = self.now_ms
+
+    async def ends(self) -> Mapping[str, float]:
+        """Return its keys, and in how many seconds each of them ends."""
+        return {key: (end - self.now_ms) / 1000 for key, (_, end) in self._values.items()}
 
     def run_scripts(self, calls: Sequence[ScriptCall]) -> list[bytes]:
         """Run scripts one after the other."""
@@ -56,6 +79,11 @@ class Commons:
     def now_ms(self) -> int:
         """The present in whole milliseconds."""
         return int(self._clock() * 1000)
+
+    @property
+    def up_ms(self) -> int:
+        """For how many milliseconds it can't have forgotten anything before its time."""
+        return self.now_ms - self._forgot_ms
 
     def value(self, key: str, make: Callable[[], Value], *, keep_ms: float) -> Value:
         """Return what is kept under `key`, or what is kept there from now on, and keep it for `keep_ms` from now on."""

@@ -16,6 +16,11 @@ class Shelf(Protocol):
         """The present in whole milliseconds."""
         ...
 
+    @property
+    def up_ms(self) -> int:
+        """For how many milliseconds it can't have forgotten anything before its time."""
+        ...
+
     def value(self, key: str, make: Callable[[], Value], *, keep_ms: float) -> Value:
         """Return what is kept under `key`, or what is kept there from now on, and keep it for `keep_ms` from now on."""
         ...

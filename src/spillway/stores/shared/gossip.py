@@ -12,7 +12,7 @@ from spillway.core.clock import Clock, loop_clock, new_id
 from spillway.core.limit_store import Room, SharedLimits
 from spillway.remote.rate_limit.counter import Delta
 from spillway.remote.rate_limit.gossip import JOINING, GossipMachine
-from spillway.stores.shared.leases import SILENT_S
+from spillway.stores.shared.port import SILENT_S
 
 if TYPE_CHECKING:
     from spillway.core.options import RateLimits

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from spillway.core.clock import Clock, loop_clock
-from spillway.core.limit_store import AcquirePermit, Room, SharedLimits
-from spillway.stores.shared.leases import LeasedWindows, Sync, SyncAnswer
+from spillway.core.limit_store import Room, SharedLimits
+from spillway.stores.shared.lease_messages import LeaseAnswer
+from spillway.stores.shared.leases import LeasedWindows
+from spillway.stores.shared.pocket import Spans
 
 if TYPE_CHECKING:
     from spillway.core.options import RateLimits
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 REPORT_S = 0.1
 """Seconds between two syncs while there is something to report."""
 
-HEARTBEAT_S = 3.0
-"""Seconds between two syncs that only show that this process lives."""
-
+_SPARE_S = 0.25
+_PRESSED_S = 0.05
+_HEARTBEAT_S = 3.0
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(SyncAnswer).decode
+_decode = msgspec.msgpack.Decoder(LeaseAnswer).decode
 
 
 class LimitsPart:
@@ -45,53 +46,58 @@ class LimitsPart:
         window_s: float,
         gives_back: bool,
     ) -> None:
+        spans = Spans(window_s, settings.silent_s)
         self._keys = (f"{settings.prefix}{{{key}}}:limits", f"{settings.prefix}{{{key}}}:holders")
-        self._holder = holder
-        self._clock: Clock = loop_clock()
+        self._clock = syncing.clock
+        self._wake = syncing.wake
+        self._spare_s = min(_SPARE_S, spans.lease_s / 2)
+        self._heartbeat_s = min(_HEARTBEAT_S, settings.silent_s / 5)
         self._last = self._clock()
-        self._sync: Sync | None = None
-        self._started = 0.0
         self._room = Room()
         self._lock = threading.Lock()
-        self.made_for = limits, window_s, gives_back
-        self.windows = LeasedWindows(limits, on_want=syncing.wake, window_s=window_s, gives_back=gives_back)
+        self._settings = window_s, gives_back
+        self.windows = LeasedWindows(limits, spans=spans, holder=holder, on_want=self._wake, gives_back=gives_back)
         self.shared = SharedLimits(
-            windows=self.windows, lock=self._lock, room=self._room, clock=self._clock, fetch=self._fetch
+            windows=self.windows, lock=self._lock, room=self._room, clock=self._clock, trouble=self.windows.trouble
         )
-        self._syncing = syncing
+
+    @property
+    def made_for(self) -> tuple[RateLimits, float, bool]:
+        """What another holder in this process must ask for to share it."""
+        return (self.windows.limits, *self._settings)
 
     def next_sync(self) -> float:
         """Return when it wants to be synced: at once for whoever lacks a lease, soon to report, else to show life."""
-        if self.windows.wants:
-            return self.windows.again_at
-        return self._last + (HEARTBEAT_S if self.windows.idle else REPORT_S)
+        pocket = self.windows.pocket
+        if pocket.lost:
+            return self._last
+        rest_s = REPORT_S if pocket.has_news else self._heartbeat_s
+        if pocket.has_spare:
+            rest_s = min(rest_s, _PRESSED_S if pocket.pressed else self._spare_s)
+        at = self._last + rest_s
+        return min(at, pocket.again_at) if pocket.wants else at
 
     def begin(self, run: str, *, leaving: bool) -> ScriptCall:
         """Return the script call of one sync."""
-        now = self._clock()
+        self._last = self._clock()
         with self._lock:
-            self._sync = self.windows.begin(
-                now, holder=self._holder, run=run, elapsed_s=now - self._last, leaving=leaving
-            )
-        self._started = self._last = now
-        return "limits", self._keys, _encode(self._sync)
+            report = self.windows.pocket.report(self._last, run, leaving=leaving)
+            return "limits", self._keys, _encode(report)
 
     def end(self, answer: Any) -> None:
         """Take what the store answered."""
-        sync = self._sync
-        if sync is None:
-            return
+        pocket = self.windows.pocket
+        was_lost = pocket.lost
         with self._lock:
-            self.windows.end(self._clock(), sync, _decode(answer), started=self._started)
-        self._room.tell()
+            room = pocket.answered(self._clock(), _decode(answer), started=self._last)
+        if room or was_lost or self._room.waiting:
+            self._room.tell()
 
     def failed(self) -> None:
         """Go on without the store."""
-        sync, self._sync = self._sync, None
-        if sync is not None:
-            with self._lock:
-                self.windows.failed(self._clock(), sync)
-        self._room.tell()
-
-    async def _fetch(self, want: AcquirePermit, timeout_s: float) -> bool:  # noqa: ARG002 - what is wanted was noted
-        return await self._syncing.synced(timeout_s)
+        pocket = self.windows.pocket
+        was_lost = pocket.lost
+        with self._lock:
+            pocket.unanswered()
+        if not was_lost:
+            self._room.tell()

@@ -7,6 +7,9 @@ from typing import Protocol
 
 import msgspec
 
+SILENT_S = 15.0
+"""Seconds after which a node that does not sync is taken for dead, by default."""
+
 PATIENCE_S = 0.25
 """Seconds after which a store that does not answer counts as lost."""
 
@@ -23,6 +26,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         sync_s: seconds between two syncs of limits that are kept together by telling.
         allowance: what a node may let through of such a limit between two syncs; None: its part of a `sync_s`.
         weight: of this node, where a limit is shared out.
+        silent_s: after so much silence a node is taken for dead; other lengths are for tests.
     """
 
     name: str = "spillway"
@@ -30,6 +34,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     sync_s: float = 1.0
     allowance: int | None = None
     weight: float = 1.0
+    silent_s: float = SILENT_S
 
     @property
     def prefix(self) -> str:

@@ -53,7 +53,8 @@ class Syncing:
 
     def __init__(self, link: StoreLink, clock: Callable[[], float]) -> None:
         self._link = link
-        self._clock = clock
+        self.clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._parts: list[Part] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -71,9 +72,16 @@ class Syncing:
         self.wake()
 
     def wake(self) -> None:
-        """Look again at when each part wants to be synced."""
+        """Look again at when each part wants to be synced; may be called in any thread once a part was added."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        elif not _runs_here(self._loop):
+            # A loop that is closed has nothing left to sync.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.wake)
+            return
         if self._task is None and not self._closing:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = self._loop.create_task(self._run())
         self._wake.set()
 
     async def synced(self, timeout_s: float) -> bool:
@@ -103,7 +111,7 @@ class Syncing:
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            now = self._clock()
+            now = self.clock()
             due = [part for part in self._parts if part.next_sync() <= now] or (self._parts if self._waiters else [])
             if not due:
                 await self._rest(min((part.next_sync() for part in self._parts), default=now + 1.0) - now)
@@ -124,13 +132,14 @@ class Syncing:
             for part, answer in zip(parts, answers, strict=True):
                 part.end(answer)
             reached = True
+            if self._warned:
+                self._warned = False
+                _logger.warning("the store answers again")
         except NetworkError as error:
             if not (leaving or self._warned):
+                self._warned = True
                 _logger.warning("%s: %s", error, error.__cause__)
         finally:
-            if reached and self._warned:
-                _logger.warning("the store answers again")
-            self._warned = not reached
             if not reached:
                 for part in parts:
                     part.failed()
@@ -140,3 +149,10 @@ class Syncing:
         return reached
 
     _warned = False
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

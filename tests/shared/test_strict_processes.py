@@ -1,0 +1,134 @@
+"""A strict limit over a real Redis and four processes that are killed, paused and started again, as is the Redis."""
+
+import itertools
+import pathlib
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+import redis
+
+from spillway.testing.limit_probe import most_in_any
+
+WINDOW_S, SILENT_S, LIMIT = 2.0, 2.0, 60
+LAPSE_S = SILENT_S + 0.4
+
+
+class Nodes:
+    """Four processes that send as fast as they are let."""
+
+    def __init__(self, server, directory):
+        self._server = server
+        self._name = server.name()
+        self._log = pathlib.Path(directory, "sent")
+        self._log.touch()
+        self.living = [self._start() for _ in range(4)]
+
+    def _start(self):
+        words = [self._server.url, self._name, WINDOW_S, SILENT_S, LIMIT, self._log]
+        script = pathlib.Path(__file__).with_name("strict_node.py")
+        return subprocess.Popen([sys.executable, script, *map(str, words)])
+
+    def replace(self, at):
+        """Kill one and start another."""
+        self.living[at].kill()
+        self.living[at].wait()
+        self.living[at] = self._start()
+
+    def pause(self, at, seconds):
+        self.living[at].send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.living[at].send_signal(signal.SIGCONT)
+
+    def sent(self, after=0.0):
+        return [at for at in map(float, self._log.read_text().split()) if at > after]
+
+    def wait_for(self, count, *, after=0.0, within_s=20.0):
+        deadline = time.monotonic() + within_s
+        while len(found := self.sent(after)) < count:
+            assert time.monotonic() < deadline, f"{len(found)} sent of {count}"
+            time.sleep(0.05)
+        return found
+
+    def end(self):
+        for process in self.living:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def nodes(redis_server, tmp_path):
+    redis_server.up_for(WINDOW_S + LAPSE_S + 1.0)
+    found = Nodes(redis_server, tmp_path)
+    yield found
+    found.end()
+    assert most_in_any(found.sent(), WINDOW_S) <= LIMIT
+
+
+def ends(server):
+    with redis.Redis(port=server.port) as client:
+        return {key: client.pttl(key) for key in client.scan_iter("*")}
+
+
+def test_exactly_the_limit_at_once_and_nearly_all_of_it_from_then_on(nodes):
+    log = sorted(nodes.wait_for(4 * LIMIT))
+    assert most_in_any(log, WINDOW_S) == LIMIT
+    assert sum(at < log[0] + WINDOW_S for at in log) == LIMIT
+    # The request after `LIMIT` others waits for the window and hardly longer.
+    took = [later - at for at, later in zip(log, log[LIMIT:])]
+    assert WINDOW_S < statistics.median(took) <= WINDOW_S / 0.97
+
+
+def test_killed_and_started_again(nodes, redis_server):
+    nodes.wait_for(1)
+    rng = random.Random(31)
+    for _ in range(12):
+        time.sleep(rng.uniform(0.0, 0.5))
+        nodes.replace(rng.randrange(4))
+    began = time.monotonic()
+    nodes.wait_for(LIMIT, after=began)
+    assert all(left > 0 for left in ends(redis_server).values())
+
+
+def test_paused_for_less_and_for_more_than_it_takes_to_be_taken_for_dead(nodes):
+    nodes.wait_for(1)
+    for at, seconds in enumerate((1.0, LAPSE_S + 1.0, 0.5)):
+        nodes.pause(at, seconds)
+        time.sleep(0.3)
+    nodes.wait_for(LIMIT, after=time.monotonic())
+
+
+def test_a_store_that_comes_back_empty_lets_nobody_through_until_what_it_forgot_is_over(nodes, redis_server):
+    nodes.wait_for(LIMIT // 2)
+    redis_server.kill()
+    time.sleep(0.7)
+    redis_server.start()
+    born = time.monotonic()
+    opened = min(nodes.wait_for(LIMIT, after=born + 0.05))
+    assert born + WINDOW_S + LAPSE_S - 0.5 <= opened <= born + WINDOW_S + LAPSE_S + 3.0
+
+
+def test_a_store_that_is_emptied_lets_nobody_through_until_what_it_forgot_is_over(nodes, redis_server):
+    nodes.wait_for(LIMIT // 2)
+    with redis.Redis(port=redis_server.port) as client:
+        client.flushall()
+        emptied = time.monotonic()
+        nodes.replace(0)
+    opened = min(nodes.wait_for(LIMIT // 2, after=emptied + 0.3))
+    assert emptied + WINDOW_S + LAPSE_S - 0.1 <= opened <= emptied + WINDOW_S + LAPSE_S + 4.0
+
+
+def test_every_key_ends_however_often_nodes_are_killed(redis_server, tmp_path):
+    # The script of a node that is killed runs as a whole or not at all: killed connections, while scripts run.
+    nodes = Nodes(redis_server, tmp_path)
+    rng = random.Random(34)
+    with redis.Redis(port=redis_server.port) as client:
+        for _ in range(1000):
+            client.client_kill_filter(_type="normal", skipme=True)
+            time.sleep(rng.uniform(0.0, 0.003))
+            assert all(left > 0 for left in ends(redis_server).values())
+    nodes.end()
