@@ -1,6 +1,6 @@
 """One node of a strict limit, as a process: sends as fast as it is let, and writes down when.
 
-    strict_node.py URL NAME WINDOW_S SILENT_S LIMIT LOG
+strict_node.py URL NAME WINDOW_S SILENT_S LIMIT LOG
 """
 
 import asyncio

@@ -1,6 +1,5 @@
 """A strict limit over a real Redis and four processes that are killed, paused and started again, as is the Redis."""
 
-import itertools
 import pathlib
 import random
 import signal

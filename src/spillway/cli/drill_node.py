@@ -1,6 +1,6 @@
 """A node of the drill: a gateway or a batch process of the project file here, with a "minute" of another length.
 
-`python -m spillway.cli.drill_node WINDOW_S SYNC_S serve HOST:PORT`, or `… run INPUT OUTPUT`.
+`python -m spillway.cli.drill_node WINDOW_S SYNC_S SILENT_S serve HOST:PORT`, or `… run INPUT OUTPUT`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str]) -> int:
     """Run a node until it is through, or told to stop, and return the exit code."""
+    window_s, sync_s, silent_s = map(float, argv[:3])
+    what, *where = argv[3:]
     project = load(FILE_NAME)
-    store = RedisStore(project.cluster.store, name=project.cluster.name, window_s=float(argv[0]), sync_s=float(argv[1]))
-    if argv[2] == "serve":
+    cluster = project.cluster
+    store = RedisStore(cluster.store, name=cluster.name, window_s=window_s, sync_s=sync_s, silent_s=silent_s)
+    if what == "serve":
         from spillway.cli.output import say
         from spillway.gateway.serving import serve
 
-        return serve(project, bind=argv[3], workers=1, say=say, store=store)
-    return _run(project, store, input_=argv[3], output=Path(argv[4]))
+        return serve(project, bind=where[0], workers=1, say=say, store=store)
+    return _run(project, store, input_=where[0], output=Path(where[1]))
 
 
 def _run(project: ProjectFile, store: RedisStore, *, input_: str, output: Path) -> int:

@@ -14,6 +14,7 @@ from spillway.drill.scenarios.registry import SCENARIOS
 from spillway.drill.scenarios.scenario import Scenario
 from spillway.drill.sizes import Size
 from spillway.drill.stage import Setting
+from spillway.drill.store import Store
 
 
 class Drilled(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,14 +59,17 @@ async def drill(
     clock = loop_clock()
     began = clock()
     found = []
-    for name in names:
-        scenario = SCENARIOS[name]
+    store = Store(folder, environ)
+    try:
+        for name in names:
 
-        def tell(line: str, name: str = name) -> None:
-            say(name, line)
+            def tell(line: str, name: str = name) -> None:
+                say(name, line)
 
-        setting = Setting(folder, environ, size=size, seed=seed, say=tell)
-        found.append(await _play(scenario, setting))
+            setting = Setting(folder, environ, size=size, seed=seed, store=store, say=tell)
+            found.append(await _play(SCENARIOS[name], setting))
+    finally:
+        await store.stop()
     return Drilled(seed=seed, size=size, scenarios=found, elapsed_s=clock() - began)
 
 
@@ -73,6 +77,7 @@ async def _play(scenario: Scenario, setting: Setting) -> Found:
     faults = scenario.plan(setting.seed, setting.size)
     trouble: list[str] = []
     try:
+        await setting.store.start()
         return await scenario.play(setting, faults)
     except* DrillError as errors:
         trouble += _leaves(errors)

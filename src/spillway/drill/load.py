@@ -10,11 +10,13 @@ import aiohttp
 import msgspec
 
 from spillway.core.clock import Clock, sleep
+from spillway.drill.processes import DrillError
 
 GONE_S = 0.05
 """How long a client waits before it asks another gateway, or the same one again after a refusal."""
 
 _PATIENCE_S = 300.0
+_LOOK_S = 0.02
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,19 @@ class Load:
         self._clients = [
             asyncio.create_task(self._client(node, every_s * place / len(homes))) for place, node in enumerate(homes)
         ]
+
+    async def answered(self, within_s: float) -> float:
+        """Wait for the first answer to anything, and return when that was known.
+
+        Raises:
+            DrillError: there was none.
+        """
+        until = self._clock() + within_s
+        while not any(answer.status == 200 for answer in self.answers):
+            if self._clock() > until:
+                raise DrillError(f"nobody had an answer within {within_s:g} s")
+            await sleep(_LOOK_S)
+        return self._clock()
 
     def hurry(self) -> None:
         """Have every client ask again as soon as it has its answer."""

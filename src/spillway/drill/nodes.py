@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from spillway.drill.processes import Program
 from spillway.drill.proxy import HOST, Link
+from spillway.drill.sizes import Size
 
 NODE_MODULE = "spillway.cli.drill_node"
 """Runs a gateway or a batch with another window than a minute's."""
@@ -20,7 +21,7 @@ _READY = "serving: "
 
 _PROJECT = """\
 [cluster]
-name = "drill"
+name = "{cluster}"
 store = "redis://{host}:{port}/0"
 state = ""
 
@@ -60,8 +61,8 @@ class Node:
         provider: where the provider is.
         options: tables of the deployment, in TOML.
         environ: what the process finds beside its key.
-        window_s: the length of its "minute".
-        sync_s: between two syncs of what it tells others.
+        cluster: the name under which it shares.
+        size: the spans of time that it shares by.
 
     Attributes:
         link: to the store.
@@ -80,8 +81,8 @@ class Node:
         provider: str,
         options: str,
         environ: Mapping[str, str],
-        window_s: float,
-        sync_s: float,
+        cluster: str,
+        size: Size,
     ) -> None:
         self.number = number
         self.folder = folder / f"node-{number}"
@@ -89,7 +90,9 @@ class Node:
         self.link = Link(store)
         self._provider = provider
         self._options = options
-        argv = [sys.executable, "-m", NODE_MODULE, f"{window_s:g}", f"{sync_s:g}", *self.command]
+        self._cluster = cluster
+        spans = (f"{span:g}" for span in (size.window_s, size.sync_s, size.silent_s))
+        argv = [sys.executable, "-m", NODE_MODULE, *spans, *self.command]
         self.program = Program(
             f"node {number}",
             argv,
@@ -105,6 +108,7 @@ class Node:
         """Open the link and write the project file, which names it."""
         await self.link.start()
         text = _PROJECT.format(
+            cluster=self._cluster,
             host=HOST,
             port=self.link.port,
             model=MODEL,

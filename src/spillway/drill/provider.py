@@ -56,7 +56,7 @@ class Provider:
             f"{latency_s:g}",
         ]
         # What it writes down is the measure of all: it comes before the nodes where the machine is short of time.
-        self._program = Program("the simulator", argv, folder / "sim.log", environ=environ, priority=-5)
+        self._program = Program("the simulator", argv, folder / "sim.log", environ=environ, priority=-15)
         self.url = ""
 
     async def start(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ LATENCY_S = 0.02
 """The provider's."""
 
 _LOOK_S = 0.005
+_PEAK = 2.4
+"""How many times faster than on average requests may come."""
 
 
 class Setting:
@@ -36,12 +39,16 @@ class Setting:
         environ: what programs find in their environment.
         size: see there.
         seed: decides plans and answers.
+        store: that all scenarios use, one after the other; it runs.
         say: shows a line of progress.
     """
 
-    def __init__(self, folder: Path, environ: Mapping[str, str], *, size: Size, seed: int, say: Say) -> None:
+    def __init__(
+        self, folder: Path, environ: Mapping[str, str], *, size: Size, seed: int, store: Store, say: Say
+    ) -> None:
         self.folder = folder
         self.environ = environ
+        self.store = store
         self.size = size
         self.seed = seed
         self.say = say
@@ -59,14 +66,13 @@ class Stage(Generic[AnyNode]):
     def __init__(
         self,
         setting: Setting,
-        store: Store,
         provider: Provider,
         nodes: Sequence[AnyNode],
         session: aiohttp.ClientSession,
     ) -> None:
         self.size = setting.size
         self.say = setting.say
-        self.store = store
+        self.store = setting.store
         self.provider = provider
         self.nodes = nodes
         self.session = session
@@ -158,6 +164,15 @@ class Stage(Generic[AnyNode]):
         return node.link.heal
 
 
+def slots(size: Size) -> int:
+    """Return how many requests a node may send at once.
+
+    As many as use up the limit, and not many more: the provider has to keep up, or it would see what came in one
+    window in the next.
+    """
+    return math.ceil(_PEAK * size.limit / size.window_s * LATENCY_S / size.nodes)
+
+
 def load_on(stage: Stage[GatewayNode], *, max_tokens: int = 16) -> Load:
     """Return clients for all gateways of a stage."""
     return Load(
@@ -175,28 +190,27 @@ async def _cast(
 ) -> AsyncIterator[Stage[AnyNode]]:
     folder = setting.folder / name
     folder.mkdir()
-    store = Store(folder, setting.environ)
     provider = Provider(folder, setting.environ, seed=setting.seed, latency_s=latency_s)
     nodes: list[AnyNode] = []
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
         try:
-            await asyncio.gather(store.start(), provider.start())
+            await provider.start()
             for number in range(1, setting.size.nodes + 1):
                 nodes.append(
                     kind(
                         number,
                         folder,
-                        store=store.socket,
+                        store=setting.store.socket,
                         provider=provider.url,
                         options=options,
                         environ=setting.environ,
-                        window_s=setting.size.window_s,
-                        sync_s=setting.size.sync_s,
+                        cluster=f"drill-{name}",
+                        size=setting.size,
                     )
                 )
                 await nodes[-1].prepare()
-            stage = Stage(setting, store, provider, nodes, session)
+            stage = Stage(setting, provider, nodes, session)
             watching = asyncio.create_task(stage.watch())
             try:
                 yield stage
@@ -205,7 +219,7 @@ async def _cast(
                 await asyncio.wait({watching})
         finally:
             await asyncio.gather(*(node.stop() for node in nodes), return_exceptions=True)
-            await asyncio.gather(provider.stop(), store.stop(), return_exceptions=True)
+            await provider.stop()
 
 
 @asynccontextmanager
@@ -220,7 +234,7 @@ async def gateways(
         latency_s: the provider's.
     """
     async with _cast(setting, GatewayNode, name, options, latency_s) as stage:
-        setting.say(f"starting redis-server, the simulator and {setting.size.nodes} gateways")
+        setting.say(f"starting the simulator and {setting.size.nodes} gateways")
         await asyncio.gather(*(node.start() for node in stage.nodes))
         await stage.begin()
         yield stage
@@ -232,6 +246,6 @@ async def batches(
 ) -> AsyncIterator[Stage[BatchNode]]:
     """Have batch processes that have not been started; nothing of them is left afterwards."""
     async with _cast(setting, BatchNode, name, options, latency_s) as stage:
-        setting.say(f"starting redis-server, the simulator and {setting.size.nodes} batch processes")
+        setting.say(f"starting the simulator and {setting.size.nodes} batch processes")
         await stage.begin()
         yield stage

@@ -38,15 +38,16 @@ class Store:
         self.socket = folder / "redis.sock"
         argv = [find_redis(), "--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
         argv += ["--daemonize", "no", "--dir", str(folder)]
-        self._program = Program("redis-server", argv, folder / "redis.log", environ=environ)
+        self._program = Program("redis-server", argv, folder / "redis.log", environ=environ, priority=-10)
 
     async def start(self) -> None:
-        """Start it, empty; it answers when this returns.
+        """Start it, empty, unless it runs; it answers when this returns.
 
         Raises:
             DrillError: it does not start.
         """
-        self._program.start()
+        if not self._program.running:
+            self._program.start()
         clock = loop_clock()
         until = clock() + _STARTS_WITHIN_S
         while not await self._answers():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spillway.core.clock import sleep
 from spillway.drill.found import Found, Promise
 from spillway.drill.measuring import worst_window
 from spillway.drill.plan import LOSE_STORE, Fault, plan
 from spillway.drill.scenarios.reading import answered_once, merged, timed, window_curve
 from spillway.drill.scenarios.scenario import Scenario
 from spillway.drill.sizes import Size
-from spillway.drill.stage import Setting, gateways, load_on
+from spillway.drill.stage import Setting, gateways, load_on, slots
 
 CLOSES_WITHIN_S = 0.25
 AT_ONCE = 16
@@ -21,10 +22,11 @@ DEMAND = 0.7
 """Of the limit: requests are on their way at any time, so that it is seen when they end."""
 
 RECOVERS_WITHIN_S = 1.0
-"""After a window that a store which has forgotten everything lets nobody through for."""
+"""After the time for which a store that has forgotten everything lets nobody through."""
 
 _SLACK_S = 1.0
-_SETTLING_S = 1.0
+_NEAR_S = 0.05
+_FIRST_WITHIN_S = 10.0
 _LEAST_S = 3.0
 
 _OPTIONS = """\
@@ -33,6 +35,7 @@ requests_per_minute = {limit}
 strict = true
 [deployment.serving]
 queue_timeout_s = {queue_s}
+max_concurrent = {slots}
 """
 
 
@@ -45,16 +48,18 @@ def _plan(seed: int, size: Size) -> tuple[Fault, ...]:
 
 async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
     size = setting.size
-    async with gateways(setting, "store-lost", _OPTIONS.format(limit=size.limit, queue_s=QUEUE_S)) as stage:
+    options = _OPTIONS.format(limit=size.limit, queue_s=QUEUE_S, slots=slots(size))
+    async with gateways(setting, "store-lost", options) as stage:
         load = load_on(stage)
         every_s = AT_ONCE * size.nodes * size.window_s / (size.limit * DEMAND)
         load.begin([node.number for node in stage.nodes], AT_ONCE, every_s=every_s)
         try:
-            await stage.until(2 * size.window_s + _SETTLING_S)
+            await load.answered(size.closed_s + _FIRST_WITHIN_S)
+            await sleep(size.window_s)
             await stage.suffer(faults)
             back_s = stage.now()
             load.hurry()
-            await stage.until(back_s + 2 * size.window_s + RECOVERS_WITHIN_S)
+            await stage.until(back_s + size.closed_s + size.window_s + RECOVERS_WITHIN_S)
         finally:
             await load.end()
         arrivals = await stage.arrivals()
@@ -85,10 +90,10 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
                     holds=longest_s <= QUEUE_S + _SLACK_S,
                 ),
                 Promise(
-                    name="closed until the store has been back for a window",
-                    promised=f"{size.window_s:g} s to {size.window_s + RECOVERS_WITHIN_S:g} s",
+                    name="closed until what was forgotten has left the window",
+                    promised=f"{size.window_s:g} s to {size.closed_s + RECOVERS_WITHIN_S:g} s",
                     measured=f"{open_s:.2f} s",
-                    holds=size.window_s - 0.05 <= open_s <= size.window_s + RECOVERS_WITHIN_S,
+                    holds=size.window_s - _NEAR_S <= open_s <= size.closed_s + RECOVERS_WITHIN_S,
                 ),
                 Promise(
                     name="requests in the worst sliding window",
