@@ -129,8 +129,9 @@ def _run(names: list[str], size: Size, seed: int, *, as_json: bool) -> Drilled:
 
     if not as_json:
         rows = [row for name in names for row in plan_rows(name, SCENARIOS[name].plan(seed, size))]
-        print_table(("scenario", "at", f"plan of seed {seed}"), rows)
-        click.echo()
+        if rows:
+            print_table(("scenario", "at", f"plan of seed {seed}"), rows)
+            click.echo()
     # The path of a socket holds about a hundred characters.
     parent = None if len(tempfile.gettempdir()) <= _LONGEST_PARENT else "/tmp"  # noqa: S108 - a folder of its own in it
     with (

@@ -37,12 +37,17 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     asks: int
 
     @property
+    def lease_s(self) -> float:
+        """How long what a node has leased of an exact limit is good without news of the store."""
+        return min(1.0, self.silent_s / 5)
+
+    @property
     def closed_s(self) -> float:
         """How long an exact limit stays closed, at most, over a store that may have forgotten something.
 
         Until every node that the forgotten store knew has noticed, and what they sent has left the window.
         """
-        return self.window_s + self.silent_s + min(1.0, self.silent_s / 5)
+        return self.window_s + self.silent_s + self.lease_s
 
 
 SMALL = Size(

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-
-import aiohttp
-import msgspec
 
 from spillway.core.clock import sleep
 from spillway.drill.found import Found, Promise
 from spillway.drill.measuring import episodes
-from spillway.drill.nodes import MODEL, GatewayNode
 from spillway.drill.plan import Fault
-from spillway.drill.processes import DrillError
+from spillway.drill.scenarios.operator import NEVER_S, circuit, everybody
 from spillway.drill.scenarios.reading import merged
 from spillway.drill.scenarios.scenario import Scenario
 from spillway.drill.sizes import Size
-from spillway.drill.stage import Setting, Stage, gateways, load_on
+from spillway.drill.stage import Setting, gateways, load_on
 
 PROBES = 3
 OPEN_S = 1.0
@@ -29,7 +24,6 @@ LATENCY_S = 0.4
 """The provider's: long enough that all probes are out before the first is back."""
 
 AT_ONCE = 3
-_LOOK_S = 0.01
 _WITHIN_S = 6.0
 _DOWN = [{"fault": "503", "p": 1.0}]
 
@@ -44,44 +38,6 @@ max_retries = 0
 """
 
 
-class _Breaker(msgspec.Struct):
-    state: str
-
-
-class _Deployment(msgspec.Struct):
-    breaker: _Breaker
-
-
-async def _state(stage: Stage[GatewayNode], node: GatewayNode) -> str:
-    """Return the state of a node's circuit as it tells its operator."""
-    try:
-        async with stage.session.get(f"{node.url}/admin/deployments/{MODEL}") as response:
-            return msgspec.json.decode(await response.read(), type=_Deployment).breaker.state.lower()
-    except (aiohttp.ClientError, msgspec.DecodeError) as error:
-        raise DrillError(f"node {node.number} does not tell its circuit's state: {error}") from error
-
-
-async def _reaches(stage: Stage[GatewayNode], node: GatewayNode, wanted: str) -> float:
-    """Return when a node's circuit is seen to be in a state."""
-    until = stage.now() + _WITHIN_S
-    while await _state(stage, node) != wanted:
-        if stage.now() > until:
-            return float("inf")
-        await sleep(_LOOK_S)
-    return stage.now()
-
-
-async def _everybody(stage: Stage[GatewayNode], wanted: str, what: str) -> list[float]:
-    """Return when each node's circuit is seen to be in a state."""
-
-    async def one(node: GatewayNode) -> float:
-        at_s = await _reaches(stage, node, wanted)
-        stage.record(f"the circuit of node {node.number} {what}")
-        return at_s
-
-    return await asyncio.gather(*(one(node) for node in stage.nodes))
-
-
 async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
     async with gateways(setting, "breaker", _OPTIONS, latency_s=LATENCY_S) as stage:
         await stage.provider.misbehave(stage.session, _DOWN)
@@ -89,7 +45,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
         setting.say("the provider is down, and node 1 alone asks it")
         first.begin([1], PROBES * 2)
         try:
-            opened = await _everybody(stage, "open", "is open")
+            opened = await everybody(stage, circuit, "open", what="has an open circuit", within_s=_WITHIN_S)
         finally:
             await first.end()
         setting.say("the circuit is open; clients ask all nodes")
@@ -99,15 +55,15 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
             await stage.provider.misbehave(stage.session, [])
             healed_s = stage.now()
             stage.record("the provider is well again")
-            closed = await _everybody(stage, "closed", "is closed")
+            closed = await everybody(stage, circuit, "closed", what="has a closed circuit", within_s=_WITHIN_S)
             await sleep(LATENCY_S)
         finally:
             await load.end()
         arrivals = await stage.arrivals()
         span_s = stage.now()
-        spread_s = max(opened) - min(opened)
-        probes = _probes(merged(arrivals), max(opened), healed_s)
-        closes_s = max(closed) - healed_s
+        spread_s = max(opened.values()) - min(opened.values())
+        probes = probes_of(merged(arrivals), max(opened.values()), healed_s)
+        closes_s = max(closed.values()) - healed_s
         return Found(
             name="breaker",
             says=BREAKER.says,
@@ -116,7 +72,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
                 Promise(
                     name="one node's open circuit is everybody's",
                     promised=f"within {EVERYBODYS_WITHIN_S * 1000:.0f} ms",
-                    measured=f"{spread_s * 1000:.0f} ms" if spread_s < _WITHIN_S else "never",
+                    measured=f"{spread_s * 1000:.0f} ms" if spread_s < NEVER_S else "never",
                     holds=spread_s <= EVERYBODYS_WITHIN_S,
                 ),
                 Promise(
@@ -128,7 +84,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
                 Promise(
                     name="closed everywhere once the provider is well",
                     promised=f"within {CLOSES_WITHIN_S:g} s",
-                    measured=f"{closes_s:.2f} s" if closes_s < _WITHIN_S else "never",
+                    measured=f"{closes_s:.2f} s" if closes_s < NEVER_S else "never",
                     holds=closes_s <= CLOSES_WITHIN_S,
                 ),
             ),
@@ -139,7 +95,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
         )
 
 
-def _probes(times: Sequence[float], opened_s: float, healed_s: float) -> list[int]:
+def probes_of(times: Sequence[float], opened_s: float, healed_s: float) -> list[int]:
     """Return how many requests came in each half-open time: those that came before the first had its answer."""
     after = [time_s for time_s in times if time_s > opened_s + OPEN_S / 2]
     found = []

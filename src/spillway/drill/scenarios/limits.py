@@ -22,6 +22,7 @@ AT_ONCE = 24
 LEAST_USE = 0.97
 """Of the limit, when more is wanted."""
 
+_ROUNDS = 2
 SLACK_S = 10.0
 """How much longer than that the first answer may take."""
 
@@ -117,13 +118,12 @@ def _use_in_faults(stage: Stage[GatewayNode], times: Sequence[float], steady_s: 
 def told_bound(size: Size, faults: Sequence[Fault]) -> int:
     """Return what a limit that nodes keep together by telling promises: `L + (N-1) * A * ceil(D / S)`.
 
-    What is told is read by the others at their next sync, so D is two syncs where the store answers in time. A node
-    that hears nothing falls back to its share of the limit, of which the others know nothing.
+    News wait up to one sync to be told and up to one to be heard: D is two of them. A node that is killed and starts
+    again is another one.
     """
     allowance = math.ceil(size.limit * size.sync_s / size.window_s)
-    alone = any(fault.kind in {CUT, BLACK_HOLE, PAUSE, KILL} for fault in faults)
-    share = size.limit // size.nodes if alone else 0
-    return size.limit + (size.nodes - 1) * allowance * 2 + share
+    nodes = size.nodes + sum(fault.kind == KILL for fault in faults)
+    return size.limit + (nodes - 1) * allowance * _ROUNDS
 
 
 _STRICT = "Clients want more than an exact limit allows, while nodes and the store fail."

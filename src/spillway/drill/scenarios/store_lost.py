@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from spillway.core.clock import sleep
 from spillway.drill.found import Found, Promise
 from spillway.drill.measuring import worst_window
+from spillway.drill.nodes import GatewayNode
 from spillway.drill.plan import LOSE_STORE, Fault, plan
+from spillway.drill.scenarios.operator import NEVER_S, everybody, limiter_mode
 from spillway.drill.scenarios.reading import answered_once, merged, timed, window_curve
 from spillway.drill.scenarios.scenario import Scenario
 from spillway.drill.sizes import Size
-from spillway.drill.stage import Setting, gateways, load_on, slots
+from spillway.drill.stage import Setting, Stage, gateways, load_on, slots
 
 CLOSES_WITHIN_S = 0.25
 AT_ONCE = 16
@@ -46,6 +49,13 @@ def _plan(seed: int, size: Size) -> tuple[Fault, ...]:
     )
 
 
+async def _told_closed(stage: Stage[GatewayNode], after_s: float) -> float:
+    """Return when all nodes have told that they let nobody through."""
+    await sleep(after_s)
+    seen = await everybody(stage, limiter_mode, "closed", what="says that it is closed", within_s=_LEAST_S)
+    return max(seen.values())
+
+
 async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
     size = setting.size
     options = _OPTIONS.format(limit=size.limit, queue_s=QUEUE_S, slots=slots(size))
@@ -56,7 +66,9 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
         try:
             await load.answered(size.closed_s + _FIRST_WITHIN_S)
             await sleep(size.window_s)
-            await stage.suffer(faults)
+            async with asyncio.TaskGroup() as tasks:
+                looking = tasks.create_task(_told_closed(stage, faults[0].at_s))
+                tasks.create_task(stage.suffer(faults))
             back_s = stage.now()
             load.hurry()
             await stage.until(back_s + size.closed_s + size.window_s + RECOVERS_WITHIN_S)
@@ -69,6 +81,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
         last_s = max((time_s for time_s in times if time_s < back_s), default=0.0)
         first_s = min((time_s for time_s in times if time_s >= back_s), default=float("inf"))
         closed_s = max(0.0, last_s - lost_s)
+        said_s = looking.result() - lost_s
         open_s = first_s - back_s
         longest_s = max((answer.took_s for answer in load.answers), default=0.0)
         worst = worst_window(times, size.window_s)
@@ -78,10 +91,16 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
             faults=faults,
             promises=(
                 Promise(
-                    name="closed after the store was lost",
+                    name="every node says that the store is lost",
                     promised=f"within {CLOSES_WITHIN_S * 1000:.0f} ms",
-                    measured=f"last request after {closed_s * 1000:.0f} ms",
-                    holds=last_s > 0 and closed_s <= CLOSES_WITHIN_S,
+                    measured=f"after {said_s * 1000:.0f} ms" if said_s < NEVER_S else "never",
+                    holds=said_s <= CLOSES_WITHIN_S,
+                ),
+                Promise(
+                    name="last request, from what was leased before",
+                    promised=f"within {size.lease_s * 1000:.0f} ms of the loss",
+                    measured=f"after {closed_s * 1000:.0f} ms",
+                    holds=last_s > 0 and closed_s <= size.lease_s + _NEAR_S,
                 ),
                 Promise(
                     name="longest wait of a client",
