@@ -28,9 +28,10 @@ def main(argv: Sequence[str]) -> int:
     store = RedisStore(cluster.store, name=cluster.name, window_s=window_s, sync_s=sync_s, silent_s=silent_s)
     if what == "serve":
         from spillway.cli.output import say
-        from spillway.gateway.serving import serve
+        from spillway.gateway.binding import claim, read_bind
+        from spillway.gateway.serving import Running, run_gateway
 
-        return serve(project, bind=where[0], workers=1, say=say, store=store)
+        return run_gateway(Running(project, claim(read_bind(where[0])), say, store=store))
     return _run(project, store, input_=where[0], output=Path(where[1]))
 
 

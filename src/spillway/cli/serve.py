@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 EPILOG = """\b
 Examples:
   spillway serve
-  spillway serve -c production.toml --bind 0.0.0.0:8080"""
+  spillway serve -c production.toml --bind 0.0.0.0:8080
+  spillway serve --workers 4"""
 
 
 @click.command(epilog=EPILOG)
@@ -18,7 +21,7 @@ def command(config: str | None, bind: str | None, workers: int) -> int:
     """Run the gateway: any SDK in, any provider out.
 
     SIGHUP reads the project file again; a wrong one changes nothing. SIGTERM and Ctrl-C let what is under way finish
-    for 30 s; a second one ends it at once.
+    for 30 s; a second one ends it at once. Several workers need a Redis ([cluster] store) and answer as one.
     """
     from spillway.cli.output import say
     from spillway.core.errors import ConfigError
@@ -33,4 +36,5 @@ def command(config: str | None, bind: str | None, workers: int) -> int:
         raise ConfigError(
             f"{error.name} is missing; the extra gateway brings it: pip install 'spillway[gateway]'"
         ) from None
-    return serve(project, bind=bind or project.gateway.bind, workers=workers, say=say)
+    worker = (sys.executable, "-m", "spillway.cli.worker")
+    return serve(project, bind=bind or project.gateway.bind, workers=workers, say=say, worker=worker)

@@ -64,7 +64,7 @@ def _row(told: dict[str, Any]) -> list[str]:
         state_of(told),
         f"{told['busy']:,}/{told['workers']:,}",
         f"{told['queued']:,}/{told['queue_capacity']:,}",
-        " ".join(_used(window) for window in told["limits"]["windows"]) or "-",
+        _limits(told["limits"]),
         _time(quarter.get("p50_s")),
         _time(quarter.get("p95_s")),
         f"{quarter.get('failed', 0):,}",
@@ -86,6 +86,14 @@ def state_of(told: dict[str, Any]) -> str:
     if told["limits"]["blocked_for_s"]:
         return f"told to wait {told['limits']['blocked_for_s']:.0f} s"
     return "serving" if told["healthy"] else "refused"
+
+
+def _limits(told: dict[str, Any]) -> str:
+    """Return what is used of each limit, and how they are held where the store is lost."""
+    from spillway.core.limit_store import WITHOUT_STORE
+
+    used = [_used(window) for window in told["windows"]]
+    return " ".join([*used, f"({told['mode']})"] if used and told["mode"] in WITHOUT_STORE else used) or "-"
 
 
 def _used(window: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -43,6 +43,35 @@ class AcquirePermit(_Counted, frozen=True, kw_only=True, gc=False):
     output_tokens: int = 0
     priority: Priority = Priority.NORMAL
 
+
+LimiterMode = Literal["local", "strict", "approximate", "share", "closed", "joining"]
+"""How a limit is held now.
+
+    local        by this process alone
+    strict       exactly, over all that share the store
+    approximate  by telling each other through the store
+    share        the store is lost: by this process alone, at its share
+    closed       the store is lost or may have forgotten, and nothing is admitted: only so does a strict limit hold
+    joining      the store has not been reached yet, and nothing is admitted
+"""
+
+LOCAL: Final = "local"
+STRICT: Final = "strict"
+APPROXIMATE: Final = "approximate"
+SHARE: Final = "share"
+CLOSED: Final = "closed"
+JOINING: Final = "joining"
+LIMITER_MODES: tuple[LimiterMode, ...] = (LOCAL, STRICT, APPROXIMATE, SHARE, CLOSED, JOINING)
+
+WITHOUT_STORE: dict[LimiterMode, str] = {
+    SHARE: "the store is lost, and this process keeps to its share",
+    CLOSED: "the store is lost, or may have forgotten what was sent, and a strict limit admits nothing meanwhile",
+    JOINING: "the store has not been reached yet",
+}
+"""What a mode has to do with a refusal."""
+
+SHUT: tuple[LimiterMode, ...] = (CLOSED, JOINING)
+"""Modes that admit nothing."""
 
 HELD, SENT, OVER = 0, 1, 2
 """Stages of a lease: granted and not sent; stamped with the time it was sent; settled or given back."""
@@ -99,6 +128,9 @@ class LimitsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         percent: share of the configured limits in use, below 100 after a 429.
         blocked_for_s: seconds for which the provider wants nothing.
         waiting: callers that wait in `acquire` of the handle that was asked.
+        mode: how the limits are held now.
+        nodes: processes that are known to hold them together.
+        rejected: what others told and could not be true.
     """
 
     requests: DimensionSnapshot | None = None
@@ -110,6 +142,9 @@ class LimitsSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     percent: int = 100
     blocked_for_s: float = 0.0
     waiting: int = 0
+    mode: LimiterMode = LOCAL
+    nodes: int = 1
+    rejected: int = 0
 
 
 class LimitWindows(Protocol):
@@ -121,6 +156,10 @@ class LimitWindows(Protocol):
     @property
     def unlimited(self) -> bool:
         """Whether there is no limit at all: only the provider's word can make anybody wait."""
+        ...
+
+    def mode(self, now: float) -> LimiterMode:
+        """Return how the limits are held now."""
         ...
 
     def check(self, want: AcquirePermit) -> None:
@@ -236,8 +275,6 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
         fetch: `await fetch(want, timeout_s)` asks the store for leases that serve `want` and returns whether any came,
             within `timeout_s` (it may be `inf`; a store has a limit of its own); None when `take` always asks the store
             itself.
-        trouble: `trouble(now)` says in words why nothing is let through although no limit is full, or nothing; None:
-            there is never such a reason.
     """
 
     windows: LimitWindows
@@ -246,7 +283,6 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     clock: Clock | None = None
     fetch: Callable[[AcquirePermit, float], Awaitable[bool]] | None = None
-    trouble: Callable[[float], str] | None = None
 
 
 class LimitStore(Protocol):

@@ -87,7 +87,7 @@ class Gateway:
     def callers(self) -> Callers:
         """Who may ask; made on the loop that serves."""
         if self._callers is None:
-            self._callers = Callers(self._keys, loop_clock(), self.cluster.state)
+            self._callers = Callers(self._keys, loop_clock(), self.cluster.state, self.cluster.sharing)
         return self._callers
 
     def change_keys(self, keys: Iterable[tuple[GatewayKey, Secret]], admin_key: Secret | None) -> None:
@@ -114,16 +114,36 @@ class Gateway:
         cluster = self.cluster
         return not self.draining and any(cluster.deployment(name).healthy() for name in cluster.deployments())
 
+    async def begin(self) -> None:
+        """Start the Cluster, and answer as one with the other gateways that share its store.
+
+        Raises:
+            ConfigError: something of the configuration is wrong.
+        """
+        _ = self.callers  # what is wrong with the keys is said before anybody is served
+        await self.cluster.start()
+        sharing = self.cluster.sharing
+        if sharing is not None and self.console.fellows is None:
+            from spillway.gateway.together import Fellows  # noqa: PLC0415 - only where something is shared
+
+            self.console.follow()
+            self.console.fellows = Fellows(self, sharing)
+
+    async def aclose(self) -> None:
+        """Tell of what has ended, leave the other gateways, and close the Cluster."""
+        self.tell_all()
+        if self.console.fellows is not None:
+            await self.console.fellows.aclose()
+        await self.cluster.aclose()
+
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self.cluster.start()
-                _ = self.callers  # what is wrong with the keys is said before anybody is served
+                await self.begin()
                 await send({"type": "lifespan.startup.complete"})
             else:
-                self.tell_all()
-                await self.cluster.aclose()
+                await self.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

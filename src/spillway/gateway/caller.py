@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from spillway.core.limit_store import LimitsSnapshot
     from spillway.core.reply import Usage
     from spillway.remote.cost import Reservation
+    from spillway.remote.rate_limit import RateLimiterHandle
     from spillway.runtime.project import GatewayKey
+    from spillway.stores.shared import Sharing
 
 
 _MOST_KNOWN = 256
@@ -31,6 +33,8 @@ class Caller:
         settings: its name and limits.
         clock: monotonic seconds.
         past: `(age in seconds, pico-USD)` of what it has spent before.
+        sharing: through which its limits and its cap hold over several gateways; None: over this one.
+        journal: the id of the file that knows `past`.
 
     Attributes:
         name: the key's name; the tenant of its requests.
@@ -38,16 +42,27 @@ class Caller:
         ledger: what it has spent, against its cap.
     """
 
-    def __init__(self, settings: GatewayKey, clock: Clock, past: Iterable[tuple[float, int]] = ()) -> None:
+    def __init__(
+        self,
+        settings: GatewayKey,
+        clock: Clock,
+        past: Iterable[tuple[float, int]] = (),
+        *,
+        sharing: Sharing | None = None,
+        journal: str = "",
+    ) -> None:
         self.name = settings.name
+        self._clock = clock
+        self._sharing = sharing
         self.settings = settings
         self.limits = _limits(settings)
         self._models = settings.models
         self._known: set[str] = set()
         self._ceiling = Priority.parse(settings.max_priority)
-        self._limiter = RateLimiterActor(f"key {self.name}", self.limits, clock=clock).handle()
+        self._limits_are_shared = False
+        self._limiter = self._limiter_of(self.limits)
         self._output_p95 = OutputP95()
-        self.ledger = CostLedger(_budget(settings), clock=clock, limited_by="key", whose=self._whose)
+        self.ledger = self._ledger(journal)
         for age_s, pico in past:
             self.ledger.charge(pico, age_s=age_s)
 
@@ -81,7 +96,10 @@ class Caller:
         limits = _limits(settings)
         if limits != self.limits:
             self.limits = limits
-            self._limiter.set_limits(limits)
+            if self._sharing is None or self._limits_are_shared or limits == RateLimits():
+                self._limiter.set_limits(limits)
+            else:
+                self._limiter = self._limiter_of(limits)
         self.ledger.set_budget(_budget(settings), past)
 
     def may_ask(self, model: str) -> bool:
@@ -152,6 +170,22 @@ class Caller:
     def gate(self) -> KeyGate:
         """Return what a request of this key must pass to spend."""
         return KeyGate(self.ledger, needs_price=self.capped)
+
+    def _limiter_of(self, limits: RateLimits) -> RateLimiterHandle:
+        """Return a limiter: what limits nothing is nobody else's business."""
+        sharing = self._sharing
+        if sharing is None or limits == RateLimits():
+            return RateLimiterActor(f"key {self.name}", limits, clock=self._clock).handle()
+        self._limits_are_shared = True
+        key = f"keys:{self.name}"
+        return RateLimiterActor(sharing.node, limits, clock=self._clock, store=sharing.approximate, key=key).handle()
+
+    def _ledger(self, journal: str) -> CostLedger:
+        budget = _budget(self.settings)
+        if self._sharing is None:
+            return CostLedger(budget, clock=self._clock, limited_by="key", whose=self._whose)
+        key = f"keys:{self.name}"
+        return self._sharing.budgets.ledger(key, budget, journal=journal, limited_by="key", whose=self._whose)
 
     @property
     def _whose(self) -> str:

@@ -19,6 +19,7 @@ from spillway.runtime.project import GatewayKey
 
 if TYPE_CHECKING:
     from spillway.core.clock import Clock
+    from spillway.stores.shared import Sharing
     from spillway.stores.sqlite import SqliteState, StoredKey
 
 __all__ = ["LONGEST_KEY", "Caller", "Callers", "KeyGate", "KeyHold", "of_key", "settle"]
@@ -54,6 +55,7 @@ class Callers:
         keys: those of the project file, with their secrets.
         clock: monotonic seconds.
         state: what they have spent before, and further keys, which may change at any time.
+        sharing: through which their limits and caps hold over all gateways of a store; None: each has its own.
 
     Raises:
         ConfigError: two keys are the same.
@@ -63,10 +65,16 @@ class Callers:
     """
 
     def __init__(
-        self, keys: Iterable[tuple[GatewayKey, Secret]], clock: Clock, state: SqliteState | None = None
+        self,
+        keys: Iterable[tuple[GatewayKey, Secret]],
+        clock: Clock,
+        state: SqliteState | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         self._clock = clock
         self._state = state
+        self._sharing = sharing
+        self._journal = "" if state is None or sharing is None else str(state.identity)
         self._by_name: dict[str, Caller] = {}
         self._by_digest: dict[bytes, _Known] = {}
         self._file: tuple[tuple[GatewayKey, Secret], ...] = ()
@@ -157,7 +165,9 @@ class Callers:
         name, state = settings.name, self._state
         caller = self._by_name.get(name)
         if caller is None:
-            caller = self._by_name[name] = Caller(settings, self._clock, self._spent(name))
+            caller = self._by_name[name] = Caller(
+                settings, self._clock, self._spent(name), sharing=self._sharing, journal=self._journal
+            )
         elif caller.settings != settings:
             newly_capped = settings.max_spend_per_day_usd is not None and not caller.capped
             caller.apply(settings, self._spent(name) if newly_capped else ())

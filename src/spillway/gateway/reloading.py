@@ -12,6 +12,7 @@ from spillway.core.errors import ConfigError, InferenceError
 from spillway.gateway.credentials import read_credentials
 from spillway.gateway.heads import Hosts
 from spillway.runtime.config import load
+from spillway.runtime.project import ClusterSettings
 from spillway.stores.sqlite import KeyFile
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def check_open(project: ProjectFile, bind: Bind) -> None:
 
 
 def _only_at_a_start(before: ProjectFile, after: ProjectFile) -> list[str]:
-    changed = [name for name in ("name", "store", "state") if _differ(before.cluster, after.cluster, name)]
+    changed = [name for name in ClusterSettings.__struct_fields__ if _differ(before.cluster, after.cluster, name)]
     notes = [f"[cluster] {name} takes effect at the next start" for name in changed]
     if before.gateway.bind != after.gateway.bind:
         notes.append("[gateway] bind takes effect at the next start")

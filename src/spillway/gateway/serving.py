@@ -1,5 +1,7 @@
 """The gateway as a process of its own: granian on one event loop, from the first check to the last request's end.
 
+Several workers are such processes each, under a parent that serves nobody; see `workers`.
+
 start   file, bind and secrets are right or one line says what is not; the port is claimed; the providers are reached
         for, which asks them nothing; engines are built
 serve   SIGHUP, and the operator's door, read the project file again
@@ -9,10 +11,12 @@ stop    SIGTERM or Ctrl-C: not ready, no new connection; what runs finishes, for
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from granian.constants import HTTPModes, Interfaces
@@ -32,12 +36,16 @@ from spillway.gateway.room import connections
 from spillway.gateway.seeing.eyes import Eyes, looking_on
 from spillway.gateway.seeing.lines import lifecycle, log_circuits
 from spillway.gateway.stopping import DRAIN_S, Stop, drain
+from spillway.gateway.workers import Parent
+from spillway.gateway.workers.line import UP
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.config import environment
 from spillway.runtime.loops import new_event_loop
-from spillway.runtime.store import store_of
+from spillway.runtime.store import MEMORY, store_of
+from spillway.stores.sqlite.serving_lock import ServingLock
 
 if TYPE_CHECKING:
+    from spillway.gateway.workers import Line
     from spillway.runtime.project import ProjectFile
     from spillway.stores.shared import Store
 
@@ -48,40 +56,81 @@ _LISTEN_LOOK_S = 0.01
 Say = Callable[[str, str], None]
 
 
-def serve(project: ProjectFile, *, bind: str, workers: int, say: Say, store: Store | None = None) -> int:
+def serve(project: ProjectFile, *, bind: str, workers: int, say: Say, worker: Sequence[str] = ()) -> int:
     """Run the gateway of a project file until SIGTERM or Ctrl-C, and return the exit code.
 
     Args:
         bind: `HOST:PORT`; port 0 picks a free one.
+        workers: how many processes serve.
         say: prints a line of a kind.
-        store: instead of the one that the project file names.
+        worker: the command of one of several; its `Errand` is its last argument.
 
     Raises:
         ConfigError: it can't be run so.
     """
-    if workers > 1 and project.cluster.store == "memory":
+    if workers > 1 and project.cluster.store == MEMORY:
         raise ConfigError('--workers above 1 needs [cluster] store = "redis://…": limits and budgets would multiply')
     place = read_bind(bind)
     check_open(project, place)
     bound = claim(place)
+    if workers == 1:
+        return run_gateway(Running(project, bound, say))
+    store_of(project)
+    # Held by the parent, so that its workers, and nobody else, write to the file.
+    lock = ServingLock(Path(project.cluster.state)) if project.cluster.state else None
+    try:
+        with looking_on(environment(), sys.stderr, traces=False), asyncio.Runner() as runner:
+            parent = Parent(workers, worker, config=str(project.path), bind=bound, say=say)
+            return runner.run(parent.run())
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def run_gateway(running: Running) -> int:
+    """Run one gateway in this process to its end, and return the exit code.
+
+    Raises:
+        ConfigError: it can't be run so.
+    """
     with looking_on(environment(), sys.stderr) as eyes, asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_Running(project, bound, say, eyes, store).run())
+        return runner.run(running.run(eyes))
 
 
-class _Running:
-    def __init__(self, project: ProjectFile, bind: Bind, say: Say, eyes: Eyes, store: Store | None) -> None:
+class Running:
+    """The life of one process that serves.
+
+    Args:
+        bind: where it listens, the port included.
+        say: prints a line of a kind.
+        line: to the parent, where it is one of several workers.
+        store: what is shared through, instead of what the project file names.
+
+    Attributes:
+        ended: requests that did not finish in time at the end.
+    """
+
+    def __init__(
+        self, project: ProjectFile, bind: Bind, say: Say, *, line: Line | None = None, store: Store | None = None
+    ) -> None:
         self._project = project
         self._store = store
-        self._eyes = eyes
+        self._eyes = Eyes()
         self._unfollow: Callable[[], None] = lambda: None
         self._bind = bind
         self._say = say
+        self._line = line
         self._stop = Stop()
         self._reload_asked = asyncio.Event()
+        self.ended = 0
 
-    async def run(self) -> int:
+    async def run(self, eyes: Eyes) -> int:
+        """Serve until a signal, and return the exit code."""
+        self._eyes = eyes
         loop = asyncio.get_running_loop()
         self._stop.listen(loop)
+        if self._line is not None:
+            self._line.stop_without_parent(loop)
         loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
         credentials = await self._unless_stopped(read_credentials(self._project, environment()))
         if credentials is not None:
@@ -89,7 +138,7 @@ class _Running:
             try:
                 await self._serve(gateway, credentials)
             finally:
-                await gateway.cluster.aclose()
+                await gateway.aclose()
         return self._stop.exit_code
 
     def _gateway(self, credentials: Credentials) -> Gateway:
@@ -131,6 +180,8 @@ class _Running:
             listens = await self._unless_stopped(self._listens())
         if listens is not None:
             self._greet(gateway)
+            if self._line is not None:
+                self._line.say(UP, str(os.getpid()))
         reloading = asyncio.ensure_future(self._reload_when_asked(gateway.reloader))
         stopping = asyncio.ensure_future(self._stop.asked.wait())
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -169,7 +220,7 @@ class _Running:
         lifecycle("draining", in_flight=count)
         within = f"; {count} under way, at most {DRAIN_S:g} s" if count else ""
         self._say("stopping", f"no new connections{within}; a second signal ends it at once")
-        ended = await drain(gateway, self._stop)
+        ended = self.ended = await drain(gateway, self._stop)
         gateway.tell_all()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_BYTES_S):
@@ -228,6 +279,5 @@ class _Running:
 
 async def _started(gateway: Gateway) -> bool:
     """Build the engines; what is wrong with the keys is said too."""
-    _ = gateway.callers
-    await gateway.cluster.start()
+    await gateway.begin()
     return True

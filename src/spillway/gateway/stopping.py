@@ -63,7 +63,7 @@ async def drain(gateway: Gateway, stop: Stop) -> int:
     """
     await _until_idle(gateway, DRAIN_S, stop.at_once)
     ended = gateway.in_flight
-    closing = asyncio.ensure_future(gateway.cluster.aclose())
+    closing = asyncio.ensure_future(gateway.aclose())
     await _until_idle(gateway, TELL_S, None)
     await closing
     return ended

@@ -179,9 +179,9 @@ def _shift_early(call: Call, engine: Engine, later: Sequence[Target]) -> None:
     """Raise the refusal to come when waiting for it is longer than `fallback_after_s` and a healthy fallback exists."""
     if not any(target.healthy() for target in later):
         return
-    trouble = engine.gates.limiter.trouble()
-    if trouble:
-        raise RateLimited(trouble, reason="store")
+    limiter = engine.gates.limiter
+    if limiter.shut():
+        raise RateLimited(limiter.why(), reason="store")
     wait = predicted_wait(engine, call)
     if wait <= engine.deployment.fallback_after_s:
         return

@@ -203,13 +203,20 @@ class Assembly:
         if deployment.budget is not None and kept.ledger is None:
             # A copy: what it replaces is there again if nothing comes of it.
             kept = copy(kept)
-            kept.ledger = CostLedger(deployment.budget, clock=clock_of(loop))
+            kept.ledger = self._ledger(deployment, loop)
             for age_s, pico in self._past(deployment.name):
                 kept.ledger.charge(pico, age_s=age_s)
         if kept is not known:
             self._journal(deployment, kept)
             self._kept[deployment.name] = kept
         return kept
+
+    def _ledger(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> CostLedger:
+        """Return the ledger of a budget: this Cluster's own, or its part in one that it shares."""
+        if self._sharing is None:
+            return CostLedger(deployment.budget, clock=clock_of(loop))
+        journal = "" if self._state is None else str(self._state.identity)
+        return self._sharing.budgets.ledger(f"deployments:{deployment.name}", deployment.budget, journal=journal)
 
     def _past(self, name: str) -> Sequence[tuple[float, int]]:
         return () if self._state is None else self._state.spent("deployment", name).get(name, ())
@@ -238,9 +245,18 @@ class Assembly:
         if policies is None:
             name = _policy_name(deployment, key)
             limiter = self._limiter_actor(name, deployment.rate_limits, runner, loop)
-            breaker = CircuitBreakerHandle(name, deployment.circuit_breaker, clock=clock_of(loop))
+            breaker = self._breaker(deployment, key, loop)
             policies = self._policies[_policy_key(deployment, key)] = limiter, breaker
         return policies[0].handle(), policies[1]
+
+    def _breaker(self, deployment: Deployment, key: int, loop: asyncio.AbstractEventLoop) -> CircuitBreakerHandle:
+        name, config = _policy_name(deployment, key), deployment.circuit_breaker
+        if self._sharing is None:
+            return CircuitBreakerHandle(name, config, clock=clock_of(loop))
+        whose = "limit_group" if deployment.limit_group else "deployment"
+        return self._sharing.breakers.share(
+            f"{whose} {deployment.limit_group or deployment.name}#{key + 1}", name, config
+        )
 
     @property
     def limiters(self) -> Mapping[str, RateLimiterActor | StrictRateLimiterActor]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spillway.core.reply import Tokens
     from spillway.remote.engine import Engine
     from spillway.runtime.turnover import Reconfigured
-    from spillway.stores.shared import Store
+    from spillway.stores.shared import Sharing, Store
     from spillway.stores.sqlite import SqliteState
 
 Item = TypeVar("Item")
@@ -173,6 +173,11 @@ class Cluster(Asking):
             ConfigError: the state file can't be used.
         """
         return self._room.open_state()
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """Its part in what processes share; None where nothing is shared, and before the first use on a loop."""
+        return self._room.open_sharing()
 
     # Life.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from spillway.core.actor import ActorRef, ActorSystem
@@ -79,11 +80,7 @@ class EngineRoom:
         """
         if self.router is None:
             self._loop = asyncio.get_running_loop()
-            if self._store is not None:
-                from spillway.stores.shared import Sharing  # noqa: PLC0415 - only where something is shared
-
-                self.sharing = Sharing(self._store, clock_of(self._loop))
-            engines = self._assembly.build(self._loop, self.open_state(), self.sharing)
+            engines = self._assembly.build(self._loop, self.open_state(), self.open_sharing())
             for engine in engines:
                 engine.observers.extend(self._observers)
             self.router = Router(engines)
@@ -100,6 +97,15 @@ class EngineRoom:
 
             self.state = SqliteState(self._state_path)
         return self.state
+
+    def open_sharing(self) -> Sharing | None:
+        """Return its part in what processes share; it begins with the first use on the running loop."""
+        if self._store is not None and self.sharing is None and not self.closed:
+            from spillway.stores.shared import Sharing  # noqa: PLC0415 - only where something is shared
+
+            with suppress(RuntimeError):
+                self.sharing = Sharing(self._store, clock_of(asyncio.get_running_loop()))
+        return self.sharing
 
     async def start(self) -> None:
         """Build the engines, look prices up and start the actors, once for all who ask.

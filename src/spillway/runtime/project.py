@@ -11,7 +11,10 @@ import msgspec
 from spillway.core.options import Deployment, Options
 from spillway.core.secrets import SecretLike
 from spillway.runtime.config_tables import SecretUse
+from spillway.stores.redis import may_be_url
 
+_LONGEST_SYNC_S = 5.0
+_MINUTE_S = 60.0
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -21,19 +24,31 @@ class ClusterSettings(Options, frozen=True, kw_only=True):
     Attributes:
         name: what metrics and logs call the whole.
         store: where limits, budgets and breakers are shared: `memory`, or the URL of a Redis.
+        sync_s: seconds between two syncs of limits that are kept together by telling.
+        allowance_s: what a process may let through of such a limit between two syncs: what the limit is for so many
+            seconds; None: for a `sync_s`.
+        weight: of this process, where a limit is shared out.
         state: SQLite file in which spend and gateway keys outlive `serve`; empty: none.
     """
 
     name: str = "spillway"
     store: str = "memory"
+    sync_s: float = 1.0
+    allowance_s: float | None = None
+    weight: float = 1.0
     state: str = "spillway.db"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.store != "memory" and not self.store.startswith(("redis://", "rediss://")):
+        if self.store != "memory" and not may_be_url(self.store):
             raise ValueError('store must be "memory" or a URL that begins with redis:// or rediss://')
         if not self.name.strip():
             raise ValueError("name must not be empty")
+        self._positive("sync_s", "allowance_s", "weight")
+        if self.sync_s > _LONGEST_SYNC_S:
+            raise ValueError(f"sync_s must be at most {_LONGEST_SYNC_S:g}, not {self.sync_s!r}")
+        if self.allowance_s is not None and self.allowance_s > _MINUTE_S:
+            raise ValueError(f"allowance_s must be at most {_MINUTE_S:g}, not {self.allowance_s!r}")
 
 
 class GatewayKey(Options, frozen=True, kw_only=True):

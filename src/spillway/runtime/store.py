@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spillway.core.errors import ConfigError
 
@@ -14,12 +14,12 @@ MEMORY = "memory"
 """Nothing is shared."""
 
 
-def store_at(store: str | Store, *, name: str | None = None) -> Store | None:
+def store_at(store: str | Store, **settings: Any) -> Store | None:
     """Return the store that is meant; None: nothing is shared.
 
     Args:
         store: `memory`, the URL of a Redis, or a store.
-        name: of the cluster, where a URL is given.
+        settings: how it is used where a URL is given, see `StoreSettings`.
 
     Raises:
         ConfigError: the extra is missing, or it is neither.
@@ -28,11 +28,11 @@ def store_at(store: str | Store, *, name: str | None = None) -> Store | None:
         return store
     if store == MEMORY:
         return None
-    if not store.startswith(("redis://", "rediss://")):
-        raise ConfigError('store must be "memory" or a URL that begins with redis:// or rediss://')
-    from spillway.stores.redis import RedisStore  # noqa: PLC0415 - Redis only where it is used
+    from spillway.stores.redis import RedisStore, may_be_url  # noqa: PLC0415 - Redis only where it is used
 
-    return RedisStore(store) if name is None else RedisStore(store, name=name)
+    if not may_be_url(store):
+        raise ConfigError('store must be "memory" or a URL that begins with redis:// or rediss://')
+    return RedisStore(store, **settings)
 
 
 def store_of(project: ProjectFile) -> str | Store:
@@ -41,4 +41,6 @@ def store_of(project: ProjectFile) -> str | Store:
     Raises:
         ConfigError: the extra is missing.
     """
-    return store_at(project.cluster.store, name=project.cluster.name) or MEMORY
+    cluster = project.cluster
+    settings = {name: getattr(cluster, name) for name in ("name", "sync_s", "allowance_s", "weight")}
+    return store_at(cluster.store, **settings) or MEMORY

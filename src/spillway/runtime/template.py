@@ -11,7 +11,10 @@ TEMPLATE = """\
 
 #[cluster]
 #name  = "spillway"
-#store = "memory"                       # where limits, budgets and breakers are kept
+#store = "memory"                       # where limits, budgets and breakers are kept; or "redis://host:6379/0"
+#sync_s      = 1.0                      # seconds between two syncs of limits that processes keep together
+#allowance_s = 1.0                      # what one may let through between two, as seconds of the limit
+#weight      = 1.0                      # of this process, where a limit is shared out
 #state = "spillway.db"                  # SQLite: spend and gateway keys outlive a restart of `serve`; "": none
 
 #[gateway]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from spillway.core.limit_store import LIMITER_MODES
 from spillway.remote.circuit_breaker import CircuitState
 from spillway.remote.cost import pico_to_usd
 from spillway.telemetry.catalog import ENGINES, METRICS
@@ -81,10 +82,9 @@ def _now(name: str, entries: Sequence[Engine]) -> Iterator[Row]:
     yield _row("workers", (name,), sum(not slot.retired for slot in slots))
     yield _row("workers_busy", (name,), sum(slot.busy for slot in slots))
     yield _row("deployment_healthy", (name,), any(each.healthy() for each in entries))
-    limits = entries[0].deployment.rate_limits
-    strict = limits is not None and limits.strict
-    for mode in ("local", "strict"):
-        yield _row("limiter_mode", (name, mode), strict == (mode == "strict"))
+    held = entries[0].gates.limiter.mode()
+    for mode in LIMITER_MODES:
+        yield _row("limiter_mode", (name, mode), held == mode)
 
 
 def _money(name: str, ledger: CostLedger | None) -> Iterator[Row]:
@@ -116,6 +116,8 @@ def _breaker(name: str, entry: str, engine: Engine) -> Iterator[Row]:
 def _limits(name: str, entry: str, engine: Engine) -> Iterator[Row]:
     seen = engine.gates.limiter.snapshot()
     yield _row("limit_blocked_seconds", (name, entry), seen.blocked_for_s)
+    yield _row("limiter_nodes", (name, entry), seen.nodes)
+    yield _row("limiter_rejected_total", (name, entry), seen.rejected)
     for limit, most, ceiling, used in limits_in(seen):
         labels = (name, entry, limit)
         yield _row("limit", labels, most)

@@ -99,19 +99,46 @@ def families(readings: Iterable[Reading]) -> Iterator[Family]:
         yield family
 
 
-def expose(readings: Sequence[Reading], accept: str) -> tuple[bytes, str]:
+def expose(
+    readings: Sequence[Reading], accept: str, *, process: Mapping[str, float] | None = None
+) -> tuple[bytes, str]:
     """Return readings and the process's own metrics as text, and its content type.
 
     Args:
         accept: the request's header; OpenMetrics 1.0 where it names that, else Prometheus's own format.
+        process: by name, in place of those of this process.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Read(readings))
-    ProcessCollector(namespace="spillway", registry=registry)
+    registry.register(_Processes(process_metrics() if process is None else process))
     if _OPENMETRICS in accept.lower():
         text: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call] # it says nothing of its types
         return text, _OPENMETRICS_TYPE
     return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def process_metrics() -> dict[str, float]:
+    """Return what the system tells of this process, by the names of `prometheus_client`."""
+    found = ProcessCollector(namespace="spillway", registry=None).collect()
+    return {family.name: family.samples[0].value for family in found if family.samples}
+
+
+class _Processes(Collector):
+    """What the system tells of one process, or of several, put together."""
+
+    def __init__(self, values: Mapping[str, float]) -> None:
+        self._values = values
+
+    def collect(self) -> Iterator[Family]:
+        for family in ProcessCollector(namespace="spillway", registry=None).collect():
+            value = self._values.get(family.name)
+            if value is None:
+                continue
+            kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
+            yield kind(family.name, family.documentation, value=value)
+
+    def describe(self) -> Iterable[Family]:
+        return ()
 
 
 class _Read(Collector):

@@ -176,12 +176,12 @@ async def keeps_keys_apart(subject: LimitsSubject) -> None:
 async def refuses_other_limits(subject: LimitsSubject) -> None:
     """Two holders of a key in one process have the same limits."""
     async with subject.open(0.0) as store:
-        options = {"window_s": subject.window_s}
-        store.share("k", RateLimits(requests_per_minute=1, strict=True), holder="one", **options)
-        store.share("k", RateLimits(requests_per_minute=1, strict=True), holder="two", **options)
+        window_s = subject.window_s
+        store.share("k", RateLimits(requests_per_minute=1, strict=True), holder="one", window_s=window_s)
+        store.share("k", RateLimits(requests_per_minute=1, strict=True), holder="two", window_s=window_s)
         for other in (RateLimits(requests_per_minute=2, strict=True), RateLimits(tokens_per_minute=1, strict=True)):
             try:
-                store.share("k", other, holder="three", **options)
+                store.share("k", other, holder="three", window_s=window_s)
             except ConfigError as error:
                 require("'k'" in str(error), f"a refusal that does not name the key: {error}")
             else:
@@ -266,7 +266,7 @@ async def refuses_without_a_store(subject: LimitsSubject) -> None:
                     refused += refusal.reason == "store"
             require(clock() - began < 0.75, f"three refusals took {clock() - began:.3f} s")
             equal(refused, 3, "refusals for want of the store")
-            require(bool(one.trouble()), "nothing is said of the store")
+            require(bool(one.why()), "nothing is said of the store")
         equal(await ok(one, within_s=30 * subject.window_s), 1, "granted once the store is back")
 
 

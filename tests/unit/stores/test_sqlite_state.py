@@ -209,7 +209,7 @@ def damaged(path):
         (lambda path: path.write_bytes(b"no database at all" * 100), r"damaged or not one \(file is not a database\)"),
         (damaged, "damaged"),
         (foreign, "this is a database of something else"),
-        (newer, r"written by a later version \(schema 99; this one reads 2\)"),
+        (newer, r"written by a later version \(schema 99; this one reads 3\)"),
         (lambda path: path.mkdir(), "the state file can't be opened"),
     ],
 )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from spillway.core.errors import BadRequest, ConfigError, InferenceError
+import msgspec
+
+from spillway.core.errors import ConfigError, InferenceError
 from spillway.gateway.admin.bodies import DEFAULT_OPEN_S, BreakerAsk, DrainAsk, LimitsAsk, Nothing, read
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from spillway.gateway.admin.console import Console
     from spillway.gateway.exchange import Exchange
     from spillway.runtime.deployed import Deployed
@@ -23,9 +24,8 @@ class ActionFailed(Exception):
     """It was tried and did not work; one line that says why, without a secret."""
 
 
-async def breaker(_console: Console, found: Deployed, exchange: Exchange) -> dict[str, Any]:
+async def breaker(_console: Console, found: Deployed, ask: BreakerAsk) -> dict[str, Any]:
     """Force the circuit open or closed."""
-    ask = await read(exchange, BreakerAsk)
     circuits = [found.circuit_breaker(key) for key in range(found.keys)]
     if ask.action == "open":
         seconds = DEFAULT_OPEN_S if ask.for_s is None else ask.for_s
@@ -40,9 +40,8 @@ async def breaker(_console: Console, found: Deployed, exchange: Exchange) -> dic
     return {"did": f"circuit closed{held}"}
 
 
-async def rebuild_session(_console: Console, found: Deployed, exchange: Exchange) -> dict[str, Any]:
+async def rebuild_session(_console: Console, found: Deployed, _ask: Nothing) -> dict[str, Any]:
     """Read the secret again and build new clients; what is in flight keeps the old ones."""
-    await read(exchange, Nothing)
     try:
         async with asyncio.timeout(REBUILD_S):
             await found.rebuild_session()
@@ -53,20 +52,18 @@ async def rebuild_session(_console: Console, found: Deployed, exchange: Exchange
     return {"did": "secret read again, session rebuilt"}
 
 
-async def drain(_console: Console, found: Deployed, exchange: Exchange) -> dict[str, Any]:
+async def drain(_console: Console, found: Deployed, ask: DrainAsk) -> dict[str, Any]:
     """Take it out of service, or put it back."""
-    ask = await read(exchange, DrainAsk)
     if ask.action == "resume":
         found.resume()
         return {"did": "put back into service"}
     running = found.metrics().busy
     found.pause()
-    return {"did": f"taken out of service; {running} in flight will finish", "in_flight": running}
+    return {"did": "taken out of service", "in_flight": running}
 
 
-async def limits(console: Console, found: Deployed, exchange: Exchange) -> dict[str, Any]:
+async def limits(console: Console, found: Deployed, ask: LimitsAsk) -> dict[str, Any]:
     """Have other limits for a time, or those of the file again."""
-    ask = await read(exchange, LimitsAsk)
     if ask.action == "reset":
         others = console.incidents.reset(found)
         return {"did": "limits are those of the file", "shared_with": others}
@@ -79,30 +76,71 @@ async def limits(console: Console, found: Deployed, exchange: Exchange) -> dict[
     return {"did": f"limits set {until}: {words}", "above_configured": above, "shared_with": others}
 
 
-ACTIONS: dict[str, Callable[[Console, Deployed, Exchange], Awaitable[dict[str, Any]]]] = {
-    "breaker": breaker,
-    "rebuild-session": rebuild_session,
-    "drain": drain,
-    "limits": limits,
+class Action(NamedTuple):
+    """What is done, and what a request for it says."""
+
+    body: type[msgspec.Struct]
+    do: Callable[[Console, Deployed, Any], Awaitable[dict[str, Any]]]
+
+
+ACTIONS: dict[str, Action] = {
+    "breaker": Action(BreakerAsk, breaker),
+    "rebuild-session": Action(Nothing, rebuild_session),
+    "drain": Action(DrainAsk, drain),
+    "limits": Action(LimitsAsk, limits),
 }
 """By the last segment of the path."""
 
 
 async def act(console: Console, name: str, action: str, found: Deployed, exchange: Exchange) -> dict[str, Any]:
-    """Do one action and return what was done, with the state after it.
+    """Do one action, here and at all gateways that answer as one with this, and return what was done.
+
+    Returns:
+        What was done, with the state after it.
 
     Raises:
         BadRequest: the body is not one of this action.
-        ActionFailed: it did not work.
+        ActionFailed: it did not work; where it did not work here, nobody else was asked.
     """
     who = exchange.peer or "unknown"
-    try:
-        result = await ACTIONS[action](console, found, exchange)
-    except BadRequest:
-        raise
-    except ActionFailed as error:
-        console.journal.did(who, name, action.replace("-", " "), str(error))
-        raise
+    ask = await read(exchange, ACTIONS[action].body)
+    result = await carry_out(console, action, found, ask, who=who)
+    silent = ""
+    if console.fellows is not None:
+        from spillway.gateway.together.orders import Order  # noqa: PLC0415 - it knows what is done here
+
+        order = Order(action=action, deployment=name, ask=msgspec.to_builtins(ask), who=who)
+        done = await console.fellows.order(order)
+        if done.failed:
+            said = "; ".join(done.failed)
+            console.journal.did(who, name, action.replace("-", " "), said)
+            raise ActionFailed(f"{said}; everywhere else it was done")
+        if "in_flight" in result:
+            result["in_flight"] += sum(one.told.get("in_flight", 0) for one in done.outcomes)
+        silent = done.words()
+        result["workers"] = {"asked": len(done.outcomes) + done.silent + 1, "silent": done.silent}
+    finish = f"; {result['in_flight']} in flight will finish" if "in_flight" in result else ""
+    result["did"] += finish + silent
     console.journal.did(who, name, result["did"])
+    return {**result, "deployment": await console.deployment_seen(name)}
+
+
+async def carry_out(
+    console: Console, action: str, found: Deployed, ask: msgspec.Struct, *, who: str, here: bool = True
+) -> dict[str, Any]:
+    """Do one action in this process and return what was done.
+
+    Args:
+        here: an operator has asked this process for it, in whose journal it stands if it fails.
+
+    Raises:
+        ActionFailed: it did not work.
+    """
+    try:
+        result = await ACTIONS[action].do(console, found, ask)
+    except ActionFailed as error:
+        if here:
+            console.journal.did(who, found.name, action.replace("-", " "), str(error))
+        raise
     console.changed()
-    return {**result, "deployment": console.deployment(name)}
+    return result

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from spillway.gateway.app import Gateway
     from spillway.gateway.served import Served
+    from spillway.gateway.together import Fellows
     from spillway.remote.circuit_breaker import BreakerEvent, CircuitBreakerHandle
     from spillway.runtime.cluster import Cluster
 
@@ -37,6 +38,7 @@ class Console:
 
     Attributes:
         readers: streams of events that are open.
+        fellows: the gateways that answer as one with this; None: there are none.
 
     Complexity: about two microseconds a request; what is shown is made when somebody looks.
     """
@@ -47,6 +49,7 @@ class Console:
         self.journal = Journal()
         self.incidents = Incidents(self._limits_are_back)
         self.readers = 0
+        self.fellows: Fellows | None = None
         self._gateway = gateway
         self._unseen = unseen
         self._clock = loop_clock()
@@ -131,9 +134,36 @@ class Console:
             self._drawn_at = now
         return self._picture
 
+    async def seen(self) -> dict[str, Any]:
+        """Return everything at this instant, of all gateways that answer as one."""
+        if self.fellows is None:
+            return self.state()
+        return (await self.fellows.look()).state(demo=self.demo)
+
+    async def deployment_seen(self, name: str) -> dict[str, Any]:
+        """Return the state of one deployment, over all gateways that answer as one.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+            BadRequest: it is a group's.
+        """
+        own = self.deployment(name)
+        return own if self.fellows is None else (await self.fellows.look()).deployment(name)
+
+    @property
+    def demo(self) -> dict[str, Any] | None:
+        """What the dashboard is told of a demonstration; None: it is none."""
+        return self._gateway.demo
+
+    def drawn(self) -> dict[str, Any]:
+        """Return everything in this process at this instant, for nobody but those that put several together."""
+        return self._draw(self._clock())
+
     def changed(self) -> None:
         """Have the next look see what was just done."""
         self._drawn_at = None
+        if self.fellows is not None:
+            self.fellows.changed()
 
     def _draw(self, now: float) -> dict[str, Any]:
         self.follow()

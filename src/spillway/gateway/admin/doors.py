@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spillway.core.errors import ConfigError
 from spillway.gateway.admin.actions import ACTIONS, ActionFailed, act
@@ -42,7 +42,7 @@ async def deployments(gateway: Gateway, _caller: None, exchange: Exchange, note:
     """`GET /admin/deployments`: every deployment, every key, and the gateway."""
     if await keeps_out(exchange, note):
         return
-    await exchange.answer_json(200, gateway.console.state(), _PRIVATE)
+    await exchange.answer_json(200, await gateway.console.seen(), _PRIVATE)
 
 
 async def deployment(gateway: Gateway, _caller: None, exchange: Exchange, note: Note) -> None:
@@ -55,7 +55,7 @@ async def deployment(gateway: Gateway, _caller: None, exchange: Exchange, note: 
     console = gateway.console
     rest = exchange.path[len(DEPLOYMENTS) :]
     if exchange.method != "POST":
-        await exchange.answer_json(200, console.deployment(rest), _PRIVATE)
+        await exchange.answer_json(200, await console.deployment_seen(rest), _PRIVATE)
         return
     name, _, action = rest.rpartition("/")
     if action not in ACTIONS:
@@ -91,7 +91,20 @@ async def reload(gateway: Gateway, _caller: None, exchange: Exchange, note: Note
         message = f"{error}; the old configuration stays"
         await refuse(exchange, note, Refusal(status=400, code="bad_config", message=message))
         return
-    console.journal.did(who, "", "configuration read again")
+    told: dict[str, Any] = {} if result is None else {"result": result}
+    did = "configuration read again"
+    if console.fellows is not None:
+        from spillway.gateway.together.orders import RELOAD, Order  # noqa: PLC0415 - it knows what is done here
+
+        done = await console.fellows.order(Order(action=RELOAD, who=who))
+        if done.failed:
+            said = "; ".join(done.failed)
+            console.journal.did(who, "", "reload", said)
+            message = f"{said}; everywhere else it was read"
+            await refuse(exchange, note, Refusal(status=502, code="action_failed", message=message))
+            return
+        did += done.words()
+        told["workers"] = {"asked": len(done.outcomes) + done.silent + 1, "silent": done.silent}
+    console.journal.did(who, "", did)
     console.changed()
-    changes = {} if result is None else {"result": result}
-    await exchange.answer_json(200, {"did": "configuration read again", **changes}, _PRIVATE)
+    await exchange.answer_json(200, {"did": did, **told}, _PRIVATE)

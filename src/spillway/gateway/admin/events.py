@@ -17,6 +17,7 @@ import msgspec
 
 import spillway
 from spillway.gateway.admin.doors import keeps_out, refuse
+from spillway.gateway.admin.news import AloneNews, NewsTogether
 from spillway.gateway.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -62,25 +63,22 @@ async def events(gateway: Gateway, _caller: None, exchange: Exchange, note: Note
 
 
 async def _tell(gateway: Gateway, console: Console, exchange: Exchange, leaving: asyncio.Future[None]) -> None:
-    seen, noted = console.recent.count, console.journal.count
-    await exchange.write(_event("hello", _hello(console)))
+    news = AloneNews(console) if console.fellows is None else NewsTogether(console, console.fellows)
+    await exchange.write(_event("hello", {"version": spillway.__version__, **await news.hello()}))
     state_at = console.now()
     while not leaving.done():
         now = console.now()
+        await news.look()
         frames = b""
-        told = console.journal.since(noted) if console.journal.count > noted else []
+        told = news.entries()
         if told or now >= state_at:
-            newest = console.history.values(now, console.epoch, buckets=2)
-            frames += _event("state", {**console.state(), "history": newest})
+            frames += _event("state", {**news.state(), "history": news.newest()})
             state_at = now + STATE_EVERY_S
-        if console.recent.count > seen:
-            count = console.recent.count
-            rows = console.recent.since(seen, console.epoch)
-            frames += _event("requests", {"missed": count - seen - len(rows), "requests": rows})
-            seen = count
+        requests = news.requests()
+        if requests is not None:
+            frames += _event("requests", requests)
         if told:
             frames += _event("journal", told)
-            noted = console.journal.count
         if frames:
             await exchange.write(frames)
         if gateway.draining:
@@ -88,16 +86,6 @@ async def _tell(gateway: Gateway, console: Console, exchange: Exchange, leaving:
             await exchange.end()
             return
         await asyncio.wait({leaving}, timeout=TICK_S)
-
-
-def _hello(console: Console) -> dict[str, Any]:
-    now, epoch = console.now(), console.epoch
-    return {
-        "version": spillway.__version__,
-        "history": console.history.values(now, epoch),
-        "requests": console.recent.since(0, epoch),
-        "journal": console.journal.since(0),
-    }
 
 
 def _event(name: str, value: Any) -> bytes:

@@ -10,7 +10,7 @@ from spillway.gateway.admin.recent import kind_of
 from spillway.remote.cost import pico_to_usd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from spillway.gateway.served import Served
 
@@ -93,6 +93,36 @@ class Bucket:
         if record.cost_pico:
             self.cost_pico += record.cost_pico
 
+    def add(self, other: Bucket) -> None:
+        """Count all of another's."""
+        for kind, count in other.kinds.items():
+            self.kinds[kind] = self.kinds.get(kind, 0) + count
+        self.latency.add(other.latency)
+        self.first_content.add(other.first_content)
+        self.tokens += other.tokens
+        self.cost_pico += other.cost_pico
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """Return all that `from_facts` needs, under another number."""
+        return {
+            "number": number,
+            "kinds": self.kinds,
+            "latency": {str(place): count for place, count in self.latency.counts.items()},
+            "first_content": {str(place): count for place, count in self.first_content.counts.items()},
+            "tokens": self.tokens,
+            "cost_pico": self.cost_pico,
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Bucket:
+        """Return the bucket that has told these."""
+        bucket = cls(facts["number"])
+        bucket.kinds.update(facts["kinds"])
+        bucket.latency.counts = {int(place): count for place, count in facts["latency"].items()}
+        bucket.first_content.counts = {int(place): count for place, count in facts["first_content"].items()}
+        bucket.tokens, bucket.cost_pico = facts["tokens"], facts["cost_pico"]
+        return bucket
+
     def values(self) -> dict[str, Any]:
         """Return it as plain values."""
         p50, p95, p99 = self.latency.quantiles((0.5, 0.95, 0.99))
@@ -133,17 +163,17 @@ class Track:
 
     def summary(self, now: float) -> dict[str, Any]:
         """Return the whole quarter of an hour as one."""
-        whole = Bucket(0)
-        for bucket in self.within(now):
-            for kind, count in bucket.kinds.items():
-                whole.kinds[kind] += count
-            whole.latency.add(bucket.latency)
-            whole.first_content.add(bucket.first_content)
-            whole.tokens += bucket.tokens
-            whole.cost_pico += bucket.cost_pico
-        values = whole.values()
-        del values["number"]
-        return values
+        return summed(self.within(now))
+
+
+def summed(buckets: Iterable[Bucket]) -> dict[str, Any]:
+    """Return several buckets as one, as plain values."""
+    whole = Bucket(0)
+    for bucket in buckets:
+        whole.add(bucket)
+    values = whole.values()
+    del values["number"]
+    return values
 
 
 class History:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from spillway.core.limit_store import LIMITER_MODES
 from spillway.remote.cost import pico_to_usd
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def _limits(found: Deployed, end_in_s: float | None) -> dict[str, Any]:
     ]
     return {
         "windows": _windows(snapshots),
+        "mode": max((snapshot.mode for snapshot in snapshots), key=LIMITER_MODES.index),
+        "nodes": max(snapshot.nodes for snapshot in snapshots),
         "percent": min(snapshot.percent for snapshot in snapshots),
         "blocked_for_s": min(snapshot.blocked_for_s for snapshot in snapshots),
         "changed": changed,

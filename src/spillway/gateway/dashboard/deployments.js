@@ -1,6 +1,12 @@
 /* One card for each deployment, made once and kept up to date in place, so that focus stays where it is. */
 const cards = new Map();
 
+const withoutStore = {
+  share: "The store is lost: this process keeps to its share of the limits.",
+  closed: "The store is lost: a strict limit admits nothing without it.",
+  joining: "The store has not been reached yet: nothing is admitted.",
+};
+
 const standing = (d) => {
   const wait = d.breaker.retry_after_s;
   if (!d.in_service) return ["warm", d.busy ? `Draining, ${d.busy} left` : "Out of service"];
@@ -59,7 +65,8 @@ const drawCard = (card, d, now) => {
   const [kind, text] = standing(d);
   set(card.pill, "data-kind", kind);
   put(card.says, text);
-  put(card.what, [d.runtime, d.model === d.name ? "" : d.model, d.group ? `group ${d.group}` : "", d.fallback.length ? `falls back to ${d.fallback.join(", ")}` : ""].filter(Boolean).join(" · "));
+  const held = d.limits.windows.length && d.limits.mode !== "local" ? `limits ${d.limits.mode}${d.limits.nodes > 1 ? ` over ${d.limits.nodes}` : ""}` : "";
+  put(card.what, [d.runtime, d.model === d.name ? "" : d.model, d.group ? `group ${d.group}` : "", d.fallback.length ? `falls back to ${d.fallback.join(", ")}` : "", held].filter(Boolean).join(" · "));
   const quarter = d.last_15_min;
   const all = quarter ? total(quarter) : 0;
   put(card.stats.p50, seconds(quarter?.p50_s));
@@ -74,6 +81,7 @@ const drawCard = (card, d, now) => {
   drawMeters(card, d);
   const notes = [];
   if (d.limits.changed.length) notes.push(`Limits are not those of the file${d.limits.end_in_s === null ? "" : `, for ${span(d.limits.end_in_s)} more`}.`);
+  if (d.limits.windows.length && withoutStore[d.limits.mode]) notes.push(withoutStore[d.limits.mode]);
   if (d.limits.percent < 100) notes.push(`After a 429 it uses ${d.limits.percent}% of its limits.`);
   const refused = d.keys.filter((key) => key.state !== "ok").length;
   if (refused) notes.push(`${refused} of ${d.keys.length} keys are not in use.`);

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from spillway.core.errors import BadRequest, ConfigError, ServerError
-from spillway.remote.cost import pico_to_usd
+from spillway.core.errors import BadRequest
+from spillway.gateway.doors.spending import spending, spending_since_start
+from spillway.gateway.together.seen import added_up
 
 if TYPE_CHECKING:
     from spillway.gateway.app import Gateway
@@ -22,55 +23,27 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 async def costs(gateway: Gateway, _caller: None, exchange: Exchange, _note: Note) -> None:
     """Answer what was spent: `?by=deployment|model|key|day`, `&since=YYYY-MM-DD` (UTC).
 
-    From the state file, what is not written yet included. Without one only what the deployments have spent since the
-    start is known, by deployment.
+    Of all gateways that answer as one: each state file counts once.
     """
     query = _query(exchange)
     by = query.get("by", "deployment")
     if by not in KINDS:
         raise BadRequest(f"by must be one of {', '.join(KINDS)}", param="by")
     since = _since(query.get("since"))
-    state = gateway.cluster.state
-    if state is not None:
-        try:
-            found = await state.costs(by, since)
-        except ConfigError as error:
-            raise ServerError(str(error), reason="state") from error
-        rows = [
-            {
-                by: row.name,
-                "requests": row.requests,
-                "input_tokens": row.input_tokens,
-                "output_tokens": row.output_tokens,
-                "cached_tokens": row.cached_tokens,
-                "cost_usd": pico_to_usd(row.cost_pico),
-                "estimated_usd": pico_to_usd(row.estimated_pico),
-                "margin_usd": pico_to_usd(row.margin_pico),
-            }
-            for row in found
-        ]
-        await _answer(exchange, by, rows, "state file")
-    elif by == "deployment":
-        await _answer(exchange, by, _from_memory(gateway), "since the start")
-    else:
-        raise BadRequest(f"spend by {by} is kept in the state file, and [cluster] state names none", param="by")
+    found = await spending(gateway, by, since)
+    rows = found.rows
+    fellows = gateway.console.fellows
+    if fellows is not None and found.file:
+        from spillway.gateway.together.orders import COSTS, Order  # noqa: PLC0415 - it knows the doors
 
-
-def _from_memory(gateway: Gateway) -> list[dict[str, Any]]:
-    return [
-        {
-            "deployment": name,
-            "requests": seen.usage_rows,
-            "input_tokens": seen.input_tokens,
-            "output_tokens": seen.output_tokens,
-            "cached_tokens": seen.cached_tokens,
-            "cost_usd": seen.cost_usd or 0.0,
-            "estimated_usd": 0.0,
-            "margin_usd": 0.0,
-        }
-        for name, seen in sorted(gateway.cluster.metrics().per_deployment.items())
-        if seen.usage_rows
-    ]
+        ask = {"by": by, "since": since, "file": found.file}
+        done = await fellows.order(Order(action=COSTS, ask=ask))
+        others = {one.told["file"]: one.told["rows"] for one in done.outcomes if "file" in one.told}
+        rows = added_up([row for part in (rows, *others.values()) for row in part], by)
+    elif fellows is not None:
+        seen = (await fellows.look()).since_start()
+        rows = [spending_since_start(name, told) for name, told in sorted(seen.items()) if told["usage_rows"]]
+    await _answer(exchange, by, rows, found.source)
 
 
 async def _answer(exchange: Exchange, by: str, rows: list[dict[str, Any]], source: str) -> None:

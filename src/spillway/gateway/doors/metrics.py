@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from spillway.gateway.refusals import Refusal
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 async def metrics(gateway: Gateway, _caller: None, exchange: Exchange, note: Note) -> None:
     """Answer with every metric, as OpenMetrics where that is asked for.
 
-    They are read between two requests and written out in a thread, one scrape at a time: streams go on meanwhile.
+    Of all gateways that answer as one. They are read between two requests and written out in a thread, one scrape at a
+    time: streams go on meanwhile.
     """
     try:
         from spillway.telemetry.prometheus import expose  # noqa: PLC0415 - an extra, which a mounted app may lack
@@ -26,6 +28,12 @@ async def metrics(gateway: Gateway, _caller: None, exchange: Exchange, note: Not
         await exchange.answer_json(refusal.status, refusal.openai())
         return
     async with gateway.counts.scraping:
-        readings = gateway.counts.read(gateway)
-        text, kind = await asyncio.to_thread(expose, readings, exchange.headers.get("accept", ""))
+        fellows = gateway.console.fellows
+        accept, process = exchange.headers.get("accept", ""), None
+        if fellows is None:
+            readings = gateway.counts.read(gateway)
+        else:
+            seen = await fellows.look()
+            readings, process = seen.readings(), seen.process()
+        text, kind = await asyncio.to_thread(partial(expose, readings, accept, process=process))
     await exchange.answer(200, text, {"cache-control": "no-store"}, kind.encode())

@@ -64,8 +64,12 @@ class RequestCounts:
             if record.cost_pico:
                 self._key_pico.add((key,), record.cost_pico)
 
-    def read(self, gateway: Gateway) -> list[Reading]:
-        """Return the readings of the gateway and of its Cluster; called on its loop, while it serves the scrape."""
+    def read(self, gateway: Gateway, *, scraped: bool = True) -> list[Reading]:
+        """Return the readings of the gateway and of its Cluster; called on its loop.
+
+        Args:
+            scraped: whether one of the requests under way is the scrape.
+        """
         counted = {
             "requests_total": self._requests.rows(),
             "refusals_total": self._refusals.rows(),
@@ -86,14 +90,14 @@ class RequestCounts:
             for labels, pico in self._key_pico.rows()
             if not isinstance(pico, Distribution)
         ]
-        for reading in grouped(_now(gateway)):
+        for reading in grouped(_now(gateway, gateway.in_flight - scraped)):
             read[reading.metric.name] = reading.rows
         requests = [Reading(metric, read.get(metric.name, [])) for metric in GATEWAY]
         return [*requests, *read_engines(gateway.cluster.engines())]
 
 
-def _now(gateway: Gateway) -> Iterator[Row]:
-    yield METRICS["spillway_requests_in_flight"], (), gateway.in_flight - 1
+def _now(gateway: Gateway, in_flight: int) -> Iterator[Row]:
+    yield METRICS["spillway_requests_in_flight"], (), in_flight
     yield METRICS["spillway_ready"], (), gateway.ready()
     yield METRICS["spillway_build_info"], (gateway.name, __version__, platform.python_version()), 1
     for caller in gateway.callers.every:

@@ -29,18 +29,19 @@ class Eyes(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def looking_on(environ: Mapping[str, str], stream: TextIO) -> Iterator[Eyes]:
+def looking_on(environ: Mapping[str, str], stream: TextIO, *, traces: bool = True) -> Iterator[Eyes]:
     """Log to `stream`, and export spans and metrics where `OTEL_*` variables say to, until the end.
 
     Args:
         environ: `SPILLWAY_LOG_LEVEL` (default INFO), `SPILLWAY_LOG_FORMAT` (`json`, `text`; default: text on a
             terminal, else JSON), and the variables that `configure_otel` reads.
+        traces: whether there is anything to export.
 
     Raises:
         ConfigError: a variable is wrong.
     """
     level, form = environ.get(LEVEL) or "INFO", environ.get(FORM) or "auto"
-    export = configure_otel(environ)
+    export = configure_otel(environ) if traces else None
     try:
         with _logging(stream, level, form):
             if export is None:

@@ -12,6 +12,7 @@ from spillway.remote.circuit_breaker.actor import (
 from spillway.remote.circuit_breaker.handle import CircuitBreakerHandle
 from spillway.remote.circuit_breaker.machine import CircuitState, TransitionReason
 from spillway.remote.circuit_breaker.report import BreakerEvent, BreakerSnapshot
+from spillway.remote.circuit_breaker.shared import PROBE_ASKED
 from spillway.remote.circuit_breaker.ticket import BreakerTicket
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "CircuitBreakerHandle",
     "CircuitState",
     # what it tells
+    "PROBE_ASKED",
     "BreakerEvent",
     "BreakerSnapshot",
     "TransitionReason",

@@ -336,8 +336,12 @@ class CircuitBreakerHandle:
     def _turn_if_changed(self) -> bool:
         return self._machine.transition is not None and self._turn()
 
-    def _turn(self) -> bool:
-        """Begin a generation: open tickets are stale, the event is due; return whether calls may pass at once."""
+    def _turn(self, node: str = "") -> bool:
+        """Begin a generation: open tickets are stale, the event is due; return whether calls may pass at once.
+
+        Args:
+            node: the process that the change came from, empty for this one.
+        """
         self._stale_tickets += self._open_tickets
         self._open_tickets = 0
         self._tickets.clear()
@@ -352,6 +356,7 @@ class CircuitBreakerHandle:
                     previous=transition.previous,
                     state=transition.state,
                     reason=transition.reason,
+                    node=node,
                 )
             )
         return self._machine.state is CLOSED

@@ -144,7 +144,7 @@ class BreakerMachine:
             if until <= now:
                 del self._probes[number]
         self._last_probe += 1
-        self._probes[self._last_probe] = _later(now, self._config.max_open_duration_s)
+        self._probes[self._last_probe] = later(now, self._config.max_open_duration_s)
         return self._last_probe
 
     def would_admit(self, now: float) -> bool:
@@ -163,7 +163,7 @@ class BreakerMachine:
             at = self.retry_at
         else:
             given_up = min((until for until in tuple(self._probes.values()) if until > now), default=math.inf)
-            at = min(_later(now, self._config.open_duration_s), given_up)
+            at = min(later(now, self._config.open_duration_s), given_up)
         if at == math.inf:
             return self._config.max_open_duration_s
         wait = at - now
@@ -240,11 +240,11 @@ class BreakerMachine:
         if self.state is not OPEN:
             self._enter(OPEN, now, TransitionReason.FORCED_OPEN)
             self.opened_at = now
-        self.retry_at = _later(now, seconds)
+        self.retry_at = later(now, seconds)
 
     def force_close(self, now: float, seconds: float) -> None:
         """Close, and stay so for `seconds` whatever comes; outcomes are counted."""
-        self._held_until = _later(now, seconds)
+        self._held_until = later(now, seconds)
         if self.state is not CLOSED:
             self._enter(CLOSED, now, TransitionReason.FORCED_CLOSED)
 
@@ -293,7 +293,7 @@ class BreakerMachine:
         return taken - given_up < self._config.half_open_max_probes
 
     def _count_failure(self, now: float) -> None:
-        until = _later(now, self._window_s)
+        until = later(now, self._window_s)
         self._consecutive += 1
         self._failed.append(until)
         self._trip_if_due(now)
@@ -329,7 +329,7 @@ class BreakerMachine:
         config = self._config
         # Beyond 2**64 the cap decides anyway; the exponent must not overflow a float.
         doubled = config.open_duration_s * 2.0 ** min(self._failed_probes, 64)
-        self.retry_at = _later(now, min(doubled, config.max_open_duration_s))
+        self.retry_at = later(now, min(doubled, config.max_open_duration_s))
 
     def _close_when_proven(self, now: float) -> None:
         if self._succeeded_probes >= self._config.half_open_max_probes:
@@ -357,7 +357,7 @@ class BreakerMachine:
         self._slow.clear()
 
 
-def _later(now: float, seconds: float) -> float:
+def later(now: float, seconds: float) -> float:
     """Return an instant after `now`; inf where floats of that size no longer tell `now + seconds` from `now`."""
     at = now + seconds
     return at if at > now else math.inf

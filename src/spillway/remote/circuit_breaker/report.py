@@ -8,13 +8,19 @@ from spillway.remote.circuit_breaker.machine import CircuitState, TransitionReas
 
 
 class BreakerEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of state; `at` is monotonic seconds of the breaker's clock."""
+    """One change of state.
+
+    Attributes:
+        at: monotonic seconds of the breaker's clock.
+        node: the process that it came from, where several share the circuit; empty where it happened in this one.
+    """
 
     at: float
     provider: str
     previous: CircuitState
     state: CircuitState
     reason: TransitionReason
+    node: str = ""
 
 
 class BreakerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +45,8 @@ class BreakerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         retry_after: seconds until it would admit a call, 0 when it would now.
         held_closed: forced closed.
         transitions: how often each state was entered.
+        shared: whether the state is that of all processes that share a store; False: the store does not answer, and it
+            is this process's own until it does; None: there is no store.
     """
 
     provider: str
@@ -64,3 +72,4 @@ class BreakerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: float
     held_closed: bool
     transitions: dict[CircuitState, int]
+    shared: bool | None = None

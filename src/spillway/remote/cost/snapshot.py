@@ -27,6 +27,8 @@ class LedgerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         requests: settled reservations.
         open: open reservations.
         overruns: settlements above what had been reserved, by `overrun_pico` in all.
+        elsewhere_pico: what other processes hold of a budget that they share, as of the last that was heard.
+        mode: `local`; `shared` with other processes through a store, `store_lost` while that is not reached.
     """
 
     spent_pico: int
@@ -37,3 +39,5 @@ class LedgerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     overrun_pico: int
     on_exceeded: str
     windows: tuple[WindowSnapshot, ...]
+    elsewhere_pico: int = 0
+    mode: str = "local"

@@ -58,6 +58,26 @@ class SpendWindow:
             self._ring[index % len(self._ring)] += pico
             self.committed += pico
 
+    def put(self, index: int, pico: int) -> None:
+        """Have the sub-slot `index` hold `pico`; one ahead of the present makes it the present."""
+        if index > self._current:
+            self.advance(index * self._width)
+        if index >= self._current - self._slots:
+            place = index % len(self._ring)
+            self.committed += pico - self._ring[place]
+            self._ring[place] = pico
+
+    def held_by(self, index: int) -> int:
+        """Return what the sub-slot `index` holds; 0 outside the window."""
+        within = self._current - self._slots <= index <= self._current
+        return self._ring[index % len(self._ring)] if within else 0
+
+    def filled(self) -> list[tuple[int, int]]:
+        """Return `(index, pico)` of each sub-slot that holds something."""
+        ring = self._ring
+        indexes = range(self._current - self._slots, self._current + 1)
+        return [(index, ring[index % len(ring)]) for index in indexes if ring[index % len(ring)]]
+
     def time_until_free(self, pico: int, now: float) -> float:
         """Return the seconds from `now` until at least `pico` of what is committed has left; `inf` if it never has."""
         if pico <= 0:

@@ -122,8 +122,7 @@ class Engine:
             not (self._closing or self.paused)
             and self.credential.refused is None
             and self.gates.breaker.would_admit()
-            and self.gates.limiter.blocked_for() <= 0
-            and not self.gates.limiter.trouble()
+            and not (self.gates.limiter.blocked_for() > 0 or self.gates.limiter.shut())
         )
 
     def drain_rate(self) -> float:

@@ -85,7 +85,8 @@ def _too_late(engine: Engine, call: Call) -> InferenceError | None:
         return _late(RateLimited, "the provider asked for a pause", blocked, left, limited_by="provider")
     permit = _permit_wait(engine, call, ahead)
     if permit > left:
-        return _late(RateLimited, "its limit has no room", permit, left)
+        why = gates.limiter.why()
+        return _late(RateLimited, f"its limit has no room{f' ({why})' if why else ''}", permit, left)
     budget = engine.deployment.budget
     if budget is not None and budget.on_exceeded == "throttle":
         money = gates.money_wait(call)

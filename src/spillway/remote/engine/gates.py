@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from spillway.core.clock import wall_now
-from spillway.core.errors import BadRequest, BudgetExceeded, InferenceError
+from spillway.core.errors import BadRequest, BudgetExceeded, CircuitOpen, InferenceError
 from spillway.core.options import RateLimits
+from spillway.remote.circuit_breaker import PROBE_ASKED
 from spillway.remote.cost import cost_bound, output_bound, pico_to_usd, service_of
 from spillway.remote.engine.grant import Grant
 from spillway.remote.rate_limit import AcquirePermit, Permit
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MONEY = "money"
 OWN_MONEY = "own money"
 PERMIT = "permit"
+PROBE = "probe"
 
 
 class Gates:
@@ -45,7 +47,8 @@ class Gates:
     Attributes:
         output_most: the model's published limit of output, which caps every estimate; None: not known.
         journal: where each attempt is written down; None: nowhere.
-        lacks: what the newest request that had to wait lacked, `MONEY`, `OWN_MONEY` or `PERMIT`.
+        lacks: what the newest request that had to wait lacked, `MONEY`, `OWN_MONEY`, `PERMIT` or `PROBE`: leave of the
+            store to be a probe, which it was asked for.
     """
 
     __slots__ = (
@@ -181,13 +184,16 @@ class Gates:
             ticket = self.breaker.check()
             if hold is not None:
                 hold.sending()
-        except BaseException:
+        except BaseException as refusal:
             if ticket is not None:
                 ticket.release()
             if isinstance(permit, Permit):
                 permit.refund()
                 permit.release()
             _hand_back(call, self, reservation, hold)
+            if isinstance(refusal, CircuitOpen) and refusal.reason == PROBE_ASKED and refusal.retry_after is not None:
+                self.lacks = PROBE
+                return refusal.retry_after
             raise
         call.kept = None
         entry = None if journal is None else journal.open(call.tenant, pico)

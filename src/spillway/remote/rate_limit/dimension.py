@@ -19,6 +19,17 @@ Mark = tuple[Slot, Slot | None]
 """Where an amount was stamped: in the minute, and in the burst's window if there is one."""
 
 
+def burst_log(limit: int, burst_s: float, window_s: float) -> SlotLog | None:
+    """Return the window of a burst, None where none is shorter than the minute.
+
+    It is exact, one entry an instant, where few fit; kept in thousandths of the span where it would grow long.
+    """
+    if burst_s >= window_s:
+        return None
+    exact = limit * burst_s / window_s <= _BURST_SLOTS
+    return SlotLog(burst_s, width_s=0.0 if exact else burst_s / _BURST_SLOTS)
+
+
 class Dimension:
     """A limit with its two windows, both hard.
 
@@ -65,16 +76,10 @@ class Dimension:
     def configure(self, limit: int, burst_s: float, percent: int) -> None:
         """Have another limit from now on; what was sent keeps counting."""
         self.limit = self._provider_limit = limit
-        before = self.burst
         self._burst_share = burst_s / self._window_s
-        if burst_s >= self._window_s:
-            self.burst = None
-        else:
-            # Exact, one entry an instant, where few fit; in thousandths of the span where the log would grow long.
-            exact = self._burst_of(limit) <= _BURST_SLOTS
-            self.burst = SlotLog(burst_s, width_s=0.0 if exact else burst_s / _BURST_SLOTS)
-            if before is not None:
-                before.move_to(self.burst)
+        before, self.burst = self.burst, burst_log(limit, burst_s, self._window_s)
+        if before is not None and self.burst is not None:
+            before.move_to(self.burst)
         self.set_percent(percent)
 
     def set_percent(self, percent: int) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from spillway.core.clock import Clock, clock_of
 from spillway.core.errors import RateLimited
-from spillway.core.limit_store import AcquirePermit, LimitsSnapshot, SharedLimits
+from spillway.core.limit_store import SHUT, WITHOUT_STORE, AcquirePermit, LimiterMode, LimitsSnapshot, SharedLimits
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.permit import Desk, FreePermit, Permit
@@ -89,7 +89,6 @@ class RateLimiterHandle:
         "_open",
         "_seq",
         "_stop_listening",
-        "_trouble",
         "_waiters",
         "_windows",
     )
@@ -100,7 +99,6 @@ class RateLimiterHandle:
         self._windows = shared.windows
         self._alone = shared.alone
         self._fetch = shared.fetch
-        self._trouble = shared.trouble
         # Without limits and without a pause there is nothing to ask; what other holders do would go unseen, though.
         self._open = shared.alone and shared.windows.unlimited
         self._waiters: list[_Waiter] = []
@@ -127,8 +125,7 @@ class RateLimiterHandle:
             if not wait:
                 return permit
             self._note(wait)
-            refusal = self._refusal(now, wait)
-        raise refusal
+            raise self._refusal(now, wait)
 
     def take_or_wait(self, want: AcquirePermit) -> Permit | float:
         """Return a permit, or the seconds until there would be one if nothing else happens; then nothing was taken.
@@ -209,11 +206,6 @@ class RateLimiterHandle:
                 raise self._refusal(now, wait)
         return None, wait, first
 
-    def _refusal(self, now: float, wait: float) -> RateLimited:
-        blocked = self._windows.blocked_for(now)
-        trouble = "" if blocked or self._trouble is None else self._trouble(now)
-        return _refusal(wait, blocked, trouble)
-
     def _rest_s(self, rest: float) -> float:
         loop = asyncio.get_running_loop()
         if rest == math.inf or self._desk.clock in {loop.time, clock_of(loop)}:
@@ -243,6 +235,26 @@ class RateLimiterHandle:
         room.waiting = True
         if wait == math.inf:
             room.endless = True
+
+    def _refusal(self, now: float, wait: float) -> RateLimited:
+        blocked = self._windows.blocked_for(now)
+        if blocked:
+            return RateLimited(
+                "the provider asked for a pause",
+                reason="paused",
+                retry_after=blocked if wait == math.inf else wait,
+                limited_by="provider",
+            )
+        mode = self._windows.mode(now)
+        why = WITHOUT_STORE.get(mode, "")
+        if mode in SHUT:
+            return RateLimited(why, reason="store", retry_after=UNKNOWN_WAIT_S if wait == math.inf else wait)
+        if wait == math.inf:
+            return RateLimited(
+                why or "all that the limit holds is on its way", reason="in_flight", retry_after=UNKNOWN_WAIT_S
+            )
+        says = f"no room in the limit for {wait:.3f} s"
+        return RateLimited(f"{says}: {why}" if why else says, reason="window", retry_after=wait)
 
     # Asking.
 
@@ -280,13 +292,6 @@ class RateLimiterHandle:
         """Return whether even a request without tokens would have to wait now."""
         return self.wait_for(AcquirePermit()) > 0
 
-    def trouble(self) -> str:
-        """Return in words why nothing is let through although no limit is full; empty where that is not so."""
-        if self._trouble is None:
-            return ""
-        with self._desk.lock:
-            return self._trouble(self._desk.clock())
-
     def blocked_for(self) -> float:
         """Return the seconds until the end of the pause that the provider asked for, 0.0 when there is none."""
         if self._open:
@@ -295,6 +300,19 @@ class RateLimiterHandle:
             blocked = self._windows.blocked_for(self._desk.clock())
             self._stay_open_if_free()
         return blocked
+
+    def mode(self) -> LimiterMode:
+        """Return how the limits are held now."""
+        with self._desk.lock:
+            return self._windows.mode(self._desk.clock())
+
+    def why(self) -> str:
+        """Return what a lost store has to do with a refusal, in words; empty where it has nothing to do with it."""
+        return "" if self._windows.unlimited else WITHOUT_STORE.get(self.mode(), "")
+
+    def shut(self) -> bool:
+        """Return whether nothing is admitted before the store is reached."""
+        return not self._windows.unlimited and self.mode() in SHUT
 
     def snapshot(self) -> LimitsSnapshot:
         """Return the state of all limits."""
@@ -346,19 +364,6 @@ class RateLimiterHandle:
             words.append(f"blocked {state.blocked_for_s:.1f} s")
         if state.waiting:
             words.append(f"waiting {state.waiting}")
+        if state.mode in WITHOUT_STORE:
+            words.append(state.mode)
         return f"<RateLimiter {self._name} {' '.join(words) or 'unlimited'}>"
-
-
-def _refusal(wait: float, blocked: float, trouble: str) -> RateLimited:
-    if blocked:
-        return RateLimited(
-            "the provider asked for a pause",
-            reason="paused",
-            retry_after=blocked if wait == math.inf else wait,
-            limited_by="provider",
-        )
-    if trouble:
-        return RateLimited(trouble, reason="store", retry_after=UNKNOWN_WAIT_S if wait == math.inf else wait)
-    if wait == math.inf:
-        return RateLimited("all that the limit holds is on its way", reason="in_flight", retry_after=UNKNOWN_WAIT_S)
-    return RateLimited(f"no room in the limit for {wait:.3f} s", reason="window", retry_after=wait)

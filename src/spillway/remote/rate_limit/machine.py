@@ -7,7 +7,7 @@ from collections.abc import Callable
 from operator import attrgetter
 
 from spillway.core.errors import BadRequest
-from spillway.core.limit_store import OVER, SENT, AcquirePermit, Lease, LimitsSnapshot
+from spillway.core.limit_store import LOCAL, OVER, SENT, STRICT, AcquirePermit, Lease, LimiterMode, LimitsSnapshot
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.adaptive import FULL_PERCENT, Throttle
@@ -85,6 +85,10 @@ class LimitMachine:
     def limits(self) -> RateLimits:
         """The configured limits."""
         return self._limits
+
+    def mode(self, now: float) -> LimiterMode:  # noqa: ARG002 - it never changes
+        """Return `strict` where that was asked for, else `local`; what this process holds alone is exact."""
+        return STRICT if self._limits.strict else LOCAL
 
     # Deciding.
 
@@ -280,6 +284,7 @@ class LimitMachine:
             in_flight=self._in_flight,
             percent=self._throttle.percent,
             blocked_for_s=self.blocked_for(now),
+            mode=self.mode(now),
         )
 
     def __repr__(self) -> str:

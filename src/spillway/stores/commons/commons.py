@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spillway.core.clock import Clock, monotonic, new_id
 from spillway.core.errors import NetworkError
+from spillway.stores.commons.breakers import breakers
+from spillway.stores.commons.budgets import budgets
 from spillway.stores.commons.gossip import gossip
 from spillway.stores.commons.limits import limits
+from spillway.stores.commons.notices import notices
+from spillway.stores.commons.presence import presence
 from spillway.stores.shared.port import ScriptCall, StoreSettings
 
 if TYPE_CHECKING:
@@ -16,7 +20,14 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-SCRIPTS: Mapping[str, Script] = {"gossip": gossip, "limits": limits}
+SCRIPTS: Mapping[str, Script] = {
+    "breakers": breakers,
+    "budgets": budgets,
+    "gossip": gossip,
+    "limits": limits,
+    "notices": notices,
+    "presence": presence,
+}
 
 _ALWAYS_MS = 10**15
 
@@ -128,6 +139,10 @@ class CommonsLink:
         """
         await self.open()
         return self._commons.run_scripts(calls)
+
+    async def alive(self) -> bool:
+        """Return whether the way is not cut."""
+        return not self.cut
 
     async def aclose(self) -> None:
         """Leave the store."""

@@ -21,45 +21,84 @@ _decode = msgspec.msgpack.Decoder(Telling).decode
 class _Board:
     """What nodes have told of one key."""
 
+    life: str
     entries: dict[tuple[int, str], tuple[str, int]] = field(default_factory=dict)
-    nodes: dict[str, tuple[int, float, int]] = field(default_factory=dict)
+    nodes: dict[str, tuple[int, Telling]] = field(default_factory=dict)
+    gone: dict[str, int] = field(default_factory=dict)
     version: int = 0
     blocked_until: int = 0
+
+    def write(self, slot: int, node: str, said: str) -> None:
+        """Take the larger of what is known and what is said, of each of the eight numbers."""
+        known = self.entries.get((slot, node), ("", 0))[0]
+        entry = said if not known else " ".join(map(str, map(max, _numbers(known), _numbers(said))))
+        if entry != known:
+            self.version += 1
+            # The latest change is the last one.
+            self.entries.pop((slot, node), None)
+            self.entries[slot, node] = entry, self.version
+
+    def drop_silent(self, now: int, telling: Telling) -> list[tuple[str, int, str]]:
+        """Count what silent nodes had granted as sent, under names of their own, and return that."""
+        slot = math.floor(now / telling.width_ms)
+        news = []
+        for node in [node for node, (seen, _) in self.nodes.items() if seen <= now - telling.silent_ms]:
+            _, last = self.nodes.pop(node)
+            self.gone[node] = now
+            if any(last.unsent):
+                said = " ".join(map(str, [*last.unsent, 0, 0, 0, 0]))
+                self.write(slot, f"{node}*", said)
+                news.append((f"{node}*", slot, said))
+        self.gone = {node: when for node, when in self.gone.items() if when > now - telling.keep_ms}
+        return news
 
 
 def gossip(shelf: Shelf, keys: tuple[str, ...], argument: bytes) -> bytes:
     """Take what a node has counted, give what others have."""
     telling = _decode(argument)
-    now = shelf.now_ms
-    board = shelf.value(keys[0], _Board, keep_ms=2 * telling.window_ms + telling.silent_ms + 60_000)
-    since = telling.since if telling.since <= board.version else -1
+    now, me = shelf.now_ms, telling.node
+    board = shelf.value(keys[0], lambda: _Board(str(shelf.now_ms)), keep_ms=telling.keep_ms)
+    if telling.fresh and (me in board.nodes or me in board.gone):
+        return _encode(Told(refused=True))
+    known = telling.life == board.life and telling.since <= board.version
+    since = telling.since if known else -1
     oldest = math.floor((now - telling.window_ms) / telling.width_ms) - 2
     for key in [key for key in board.entries if key[0] <= oldest]:
         del board.entries[key]
     told = [
         (node, slot, entry)
         for (slot, node), (entry, version) in board.entries.items()
-        if version > since and node != telling.node
+        if version > since and node != me
     ]
+    told += board.drop_silent(now, telling)
     for slot, entry in telling.deltas:
-        board.version += 1
-        board.entries[slot, telling.node] = entry, board.version
+        board.write(slot, me, entry)
+    for node, slot, entry in telling.heard:
+        board.write(slot, node, entry)
     board.blocked_until = max(board.blocked_until, now + telling.blocked_ms if telling.blocked_ms else 0)
-    for node in [node for node, (seen, _, _) in board.nodes.items() if seen <= now - telling.silent_ms]:
-        del board.nodes[node]
     if telling.leaving:
-        board.nodes.pop(telling.node, None)
+        board.nodes.pop(me, None)
+        board.gone[me] = now
     else:
-        board.nodes[telling.node] = now, telling.weight, telling.in_flight
+        board.gone.pop(me, None)
+        board.nodes[me] = now, telling
+    others = [(node, seen, last) for node, (seen, last) in board.nodes.items() if node != me]
     return _encode(
         Told(
             now=now,
+            life=board.life,
             version=board.version,
             told=told,
-            weights=sum(weight for _, weight, _ in board.nodes.values()),
-            in_flight=sum(there for node, (_, _, there) in board.nodes.items() if node != telling.node),
+            weights=sum(last.weight for _, last in board.nodes.values()),
+            in_flight=sum(last.in_flight for _, _, last in others),
+            unsent=[sum(last.unsent[kind] for _, _, last in others) for kind in range(4)],
+            silent=[(node, last.weight) for node, seen, last in others if now - seen > last.late_ms],
             nodes=len(board.nodes),
             blocked_in=max(0, board.blocked_until - now),
             anew=since == -1,
         )
     )
+
+
+def _numbers(entry: str) -> list[int]:
+    return list(map(int, entry.split()))

@@ -1,6 +1,6 @@
 -- One sync of one holder of one key's limits: takes its report, gives it leases. Atomic; the time is Redis's own.
 --
--- KEYS[1]  hash: facts and sums; `o:<holder>` what a holder has; `m<kind>:<slot>`, `b<kind>:<slot>` what was sent then
+-- KEYS[1]  hash: `facts`, sums among them; `o:<holder>` what a holder has; `m<kind>:<slot>`, `b<kind>:<slot>` what was sent then
 -- KEYS[2]  sorted set: holders by the time of their last sync
 -- ARGV[1]  MessagePack of a `LeaseReport`, see lease_messages.py; the answer is a `LeaseAnswer`
 --
@@ -13,19 +13,20 @@ local hash, holders = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local names = {
-  'life', 'born', 'last', 'holders', 'blocked', 'cuts', 'seats', 'pressed', 'span', 'mtail', 'mnewest', 'btail',
-  'bnewest',
-}
-for kind = 0, 3 do
-  for _, sum in ipairs({ 'h', 'm', 'b' }) do names[#names + 1] = sum .. kind end
+-- Held, sent in the minute and in the burst's span are h, m and b of each kind.
+local function nothing_known()
+  local state = {
+    life = '', born = 0, last = 0, holders = 0, blocked = 0, cuts = 0, seats = 0, pressed = 0, span = 0, mtail = 0,
+    mnewest = 0, btail = 0, bnewest = 0,
+  }
+  for kind = 0, 3 do
+    for _, sum in ipairs({ 'h', 'm', 'b' }) do state[sum .. kind] = 0 end
+  end
+  return state
 end
-local state = {}
-local function read()
-  local values = redis.call('HMGET', hash, unpack(names))
-  for at, name in ipairs(names) do state[name] = tonumber(values[at]) or 0 end
-  return values[1]
-end
+
+local facts = redis.call('HGET', hash, 'facts')
+local state = facts and cmsgpack.unpack(facts) or nothing_known()
 
 -- Is this what it was at the last sync of anybody?
 
@@ -49,13 +50,12 @@ local function up_ms()
 end
 
 local life = report.run .. ' ' .. report.window_ms
-local known_life = read()
-local restarted = known_life and string.match(known_life, '^%S*') ~= report.run
-if known_life ~= life or state.holders ~= redis.call('ZCARD', holders) or now < state.last - report.window_ms then
+local restarted = facts and string.match(state.life, '^%S*') ~= report.run
+if state.life ~= life or state.holders ~= redis.call('ZCARD', holders) or now < state.last - report.window_ms then
   redis.call('DEL', hash, holders)
-  read()
-  state.born = now
-  if restarted or not (known_life or report.met) then state.born = now - up_ms() end
+  state = nothing_known()
+  state.life, state.born = life, now
+  if restarted or not (facts or report.met) then state.born = now - up_ms() end
 end
 now = math.max(now, state.last)
 state.last = now
@@ -271,12 +271,7 @@ local answer = {
 
 if not lapsed then redis.call('HSET', hash, 'o:' .. report.holder, cmsgpack.pack(holder)) end
 if report.leaving then end_holder(report.holder) end
-local facts = { 'life', life }
-for at = 2, #names do
-  facts[#facts + 1] = names[at]
-  facts[#facts + 1] = string.format('%.0f', state[names[at]])
-end
-redis.call('HSET', hash, unpack(facts))
+redis.call('HSET', hash, 'facts', cmsgpack.pack(state))
 redis.call('PEXPIRE', hash, report.keep_ms)
 redis.call('PEXPIRE', holders, report.keep_ms)
 return cmsgpack.pack(answer)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from spillway.core.errors import ConfigError
+from spillway.stores.redis.address import shown
 from spillway.stores.shared.port import StoreSettings
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ class RedisStore:
     """A Redis that processes share; needs the extra `redis`.
 
     Args:
-        url: `redis://host:6379/0`, or `rediss://` for TLS.
+        url: `redis://user:password@host:6379/0`, `rediss://` for TLS, `unix:///path?db=0`, or with sentinels
+            `redis+sentinel://host:26379,host:26379/mymaster/0`.
         settings: see `StoreSettings`; they may be given by keyword.
 
     Raises:
@@ -39,5 +40,4 @@ class RedisStore:
         return RedisLink(self._url)
 
     def __repr__(self) -> str:
-        url = urlsplit(self._url)
-        return f"<RedisStore {url.scheme}://{url.hostname}:{url.port or 6379}{url.path} {self.settings.name}>"
+        return f"<RedisStore {shown(self._url)} {self.settings.name}>"

@@ -70,7 +70,7 @@ class Purse:
         self.have = self.taken = self.gone = self.need = self.drawn = 0
         self.rate = 0.0
         self.given: dict[tuple[int, ...], int] = {}
-        self.there = 0, 0
+        self.there: tuple[int, int] = 0, 0
 
     def ceiling(self, percent: int) -> int:
         """Return what of the limit is used, at this share of it."""

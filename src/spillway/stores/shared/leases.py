@@ -7,7 +7,18 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from spillway.core.limit_store import OVER, SENT, AcquirePermit, DimensionSnapshot, Lease, LimitsSnapshot
+from spillway.core.limit_store import (
+    CLOSED,
+    JOINING,
+    OVER,
+    SENT,
+    STRICT,
+    AcquirePermit,
+    DimensionSnapshot,
+    Lease,
+    LimiterMode,
+    LimitsSnapshot,
+)
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.dimension import INPUT_TOKENS, KINDS
@@ -51,6 +62,13 @@ class LeasedWindows:
         self._gives_back = gives_back
         self._on_want = on_want
         self.set_limits(limits)
+
+    def mode(self, now: float) -> LimiterMode:
+        """Return `strict`, `closed` while the store is lost or may have forgotten, `joining` before it has answered."""
+        pocket = self.pocket
+        if pocket.joining:
+            return JOINING
+        return CLOSED if pocket.lost or now < pocket.closed_until else STRICT
 
     # Deciding.
 
@@ -242,15 +260,6 @@ class LeasedWindows:
 
     # What to say.
 
-    def trouble(self, now: float) -> str:
-        """Return in words why nothing is let through although no limit is full; empty: that is not so."""
-        pocket = self.pocket
-        if pocket.lost:
-            return "the store that shares the limit does not answer, and strict limits let nothing through without it"
-        if now < pocket.closed_until:
-            return "the store that shares the limit may have forgotten what was sent, and waits until that is over"
-        return ""
-
     def snapshot(self, now: float) -> LimitsSnapshot:
         """Return the state over all holders, as of the last answer."""
         pocket = self.pocket
@@ -267,6 +276,7 @@ class LeasedWindows:
             in_flight=pocket.in_flight,
             percent=pocket.throttle.percent,
             blocked_for_s=self.blocked_for(now),
+            mode=self.mode(now),
         )
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from spillway.core.limit_store import Room, SharedLimits
 from spillway.stores.shared.lease_messages import LeaseAnswer
 from spillway.stores.shared.leases import LeasedWindows
+from spillway.stores.shared.mode_log import ModeLog
 from spillway.stores.shared.pocket import Spans
 
 if TYPE_CHECKING:
@@ -57,9 +58,8 @@ class LimitsPart:
         self._lock = threading.Lock()
         self._settings = window_s, gives_back
         self.windows = LeasedWindows(limits, spans=spans, holder=holder, on_want=self._wake, gives_back=gives_back)
-        self.shared = SharedLimits(
-            windows=self.windows, lock=self._lock, room=self._room, clock=self._clock, trouble=self.windows.trouble
-        )
+        self._mode = ModeLog(key)
+        self.shared = SharedLimits(windows=self.windows, lock=self._lock, room=self._room, clock=self._clock)
 
     @property
     def made_for(self) -> tuple[RateLimits, float, bool]:
@@ -90,6 +90,7 @@ class LimitsPart:
         was_lost = pocket.lost
         with self._lock:
             room = pocket.answered(self._clock(), _decode(answer), started=self._last)
+        self._note_mode()
         if room or was_lost or self._room.waiting:
             self._room.tell()
 
@@ -99,5 +100,10 @@ class LimitsPart:
         was_lost = pocket.lost
         with self._lock:
             pocket.unanswered()
+        self._note_mode()
         if not was_lost:
             self._room.tell()
+
+    def _note_mode(self) -> None:
+        if not self.windows.unlimited:
+            self._mode.note(self.windows.mode(self._clock()))

@@ -143,6 +143,11 @@ class Pocket:
         self._cut = True
 
     @property
+    def joining(self) -> bool:
+        """Whether the store has never answered."""
+        return not self._met
+
+    @property
     def wants(self) -> bool:
         """Whether somebody was refused for want of a lease."""
         return self.seats.short or any(purse.need for purse in self.purses)

@@ -24,7 +24,8 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         name: of the cluster; another name is another cluster in the same store.
         window_s: the length of the "minute" of limits; other lengths are for tests.
         sync_s: seconds between two syncs of limits that are kept together by telling.
-        allowance: what a node may let through of such a limit between two syncs; None: its part of a `sync_s`.
+        allowance_s: what a node may let through of such a limit between two syncs: what the limit is for so many
+            seconds; None: for a `sync_s`.
         weight: of this node, where a limit is shared out.
         silent_s: after so much silence a node is taken for dead; other lengths are for tests.
     """
@@ -32,7 +33,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "spillway"
     window_s: float = 60.0
     sync_s: float = 1.0
-    allowance: int | None = None
+    allowance_s: float | None = None
     weight: float = 1.0
     silent_s: float = SILENT_S
 
@@ -67,6 +68,10 @@ class StoreLink(Protocol):
 
         Cancellation: which scripts have run is not known.
         """
+        ...
+
+    async def alive(self) -> bool:
+        """Return whether nothing has ended the way to the store since it was used; nothing is sent for it."""
         ...
 
     async def aclose(self) -> None:

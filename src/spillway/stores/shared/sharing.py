@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from spillway.core.clock import Clock, new_id
 from spillway.core.errors import ConfigError
 from spillway.core.limit_store import SharedLimits
+from spillway.stores.shared.breakers import BreakersPart
+from spillway.stores.shared.budgets import SharedBudgets
 from spillway.stores.shared.gossip import GossipPart
 from spillway.stores.shared.limits import LimitsPart
 from spillway.stores.shared.port import PATIENCE_S, Store
@@ -27,6 +29,8 @@ class Sharing:
         node: its id, which no other life of any process has.
         exact: limits that hold over all nodes.
         approximate: limits that nodes keep together by telling.
+        breakers: circuits that are open, probed and closed for all nodes at once.
+        budgets: what all nodes may spend together.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -36,6 +40,8 @@ class Sharing:
         self.syncing = Syncing(store.connect(), clock)
         self.exact = SharedLimitStore(self, exact=True)
         self.approximate = SharedLimitStore(self, exact=False)
+        self.breakers = BreakersPart(settings=self.settings, node=self.node, syncing=self.syncing, clock=clock)
+        self.budgets = SharedBudgets(store.settings, holder=self.node, syncing=self.syncing, clock=clock)
 
     @property
     def lost(self) -> bool:

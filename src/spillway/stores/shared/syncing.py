@@ -17,6 +17,9 @@ _logger = logging.getLogger("spillway.store")
 _AGAIN_S = 0.1
 """Seconds between two tries to reach a store that is lost."""
 
+_LOOK_S = 0.05
+"""Seconds between two looks at whether the way to the store has ended."""
+
 
 class Part(Protocol):
     """Something of this process that is synced with the store; its methods are called on the loop, between awaits."""
@@ -109,19 +112,32 @@ class Syncing:
         await self._link.aclose()
 
     async def _run(self) -> None:
+        whole = True
         while True:
             self._wake.clear()
             now = self.clock()
-            due = [part for part in self._parts if part.next_sync() <= now] or (self._parts if self._waiters else [])
+            due = [part for part in self._parts if part.next_sync() <= now]
+            if not whole or self._warned or (self._waiters and not due):
+                # All learn that the store is lost, or answers again.
+                due = self._parts
             if not due:
-                await self._rest(min((part.next_sync() for part in self._parts), default=now + 1.0) - now)
-            elif not await self._sync(due):
+                whole = await self._rest(min((part.next_sync() for part in self._parts), default=now + 1.0) - now)
+                continue
+            whole = True
+            if not await self._sync(due):
                 await sleep(_AGAIN_S)
 
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
+    async def _rest(self, seconds: float) -> bool:
+        """Return when something is due, or wanted; False when the way to the store has ended."""
+        until = self.clock() + seconds
+        while (left := until - self.clock()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, _LOOK_S)):
+                    await self._wake.wait()
+                    return True
+            if not await self._link.alive():
+                return False
+        return True
 
     async def _sync(self, parts: list[Part], *, leaving: bool = False) -> bool:
         waiters, self._waiters = self._waiters, []

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -73,6 +75,12 @@ def read_keys(connection: sqlite3.Connection) -> list[StoredKey]:
     ]
 
 
+def mark(connection: sqlite3.Connection, name: str) -> int:
+    """Return `keys`, how often keys have been changed, or `identity`, which no other file has."""
+    (value,) = connection.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
+    return int(value)
+
+
 class KeyFile:
     """The keys of a state file, for whoever manages them; a running gateway sees a change within a second.
 
@@ -106,7 +114,7 @@ class KeyFile:
             ConfigError: there is a key of that name that is not revoked.
         """
         now = _now()
-        with told(self._path), transaction(self._connection) as connection:
+        with told(self._path), _change(self._connection) as connection:
             known = self._find(name)
             if known is not None and known.revoked_at is None:
                 raise ConfigError(f"there is a key {name!r} already; rotate it, or revoke it first")
@@ -123,7 +131,7 @@ class KeyFile:
         Raises:
             ConfigError: there is no such key, or it is revoked.
         """
-        with told(self._path), transaction(self._connection) as connection:
+        with told(self._path), _change(self._connection) as connection:
             key = self._active(name)
             connection.execute("UPDATE keys SET revoked_at = ? WHERE name = ?", (_now(), name))
             connection.execute("DELETE FROM secrets WHERE name = ?", (name,))
@@ -139,7 +147,7 @@ class KeyFile:
             ConfigError: there is no such key, or it is revoked.
         """
         now = _now()
-        with told(self._path), transaction(self._connection) as connection:
+        with told(self._path), _change(self._connection) as connection:
             self._active(name)
             connection.execute("DELETE FROM secrets WHERE name = ? AND valid_until <= ?", (name, now))
             connection.execute(
@@ -159,6 +167,14 @@ class KeyFile:
         if key.revoked_at is not None:
             raise ConfigError(f"the key {name!r} is revoked; `spillway keys create` makes a new one of that name")
         return key
+
+
+@contextmanager
+def _change(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Have a change of keys happen and be noticed, or none of it."""
+    with transaction(connection):
+        yield connection
+        connection.execute("UPDATE marks SET value = value + 1 WHERE name = 'keys'")
 
 
 def _new(connection: sqlite3.Connection, name: str, now: int) -> Secret:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -66,9 +66,14 @@ class CostRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch:
-    """What is not in the file yet."""
+    """What is not in the file yet.
 
-    def __init__(self) -> None:
+    Args:
+        writer: whose it is.
+    """
+
+    def __init__(self, writer: int = 0) -> None:
+        self._writer = writer
         self._opened: dict[int, tuple[int, int, str, str, str, int]] = {}
         self._closed: list[tuple[int]] = []
         self._spent: dict[SpendKey, list[int]] = {}
@@ -114,11 +119,17 @@ class Batch:
             sqlite3.Error: not at all.
         """
         with transaction(connection):
-            connection.executemany("INSERT INTO open VALUES (?, ?, ?, ?, ?, ?)", self._opened.values())
-            connection.executemany("DELETE FROM open WHERE id = ?", self._closed)
+            writer = self._writer
+            connection.executemany(
+                "INSERT INTO open VALUES (?, ?, ?, ?, ?, ?, ?)", [(writer, *row) for row in self._opened.values()]
+            )
+            connection.executemany(
+                "DELETE FROM open WHERE writer = ? AND id = ?", [(writer, *row) for row in self._closed]
+            )
             connection.executemany(_FOLD, [(k.slot, FINEST_S, *k[1:], *sums, 0) for k, sums in self._spent.items()])
             connection.executemany(
-                "INSERT OR REPLACE INTO ahead VALUES (?, ?, ?)", [(*of, pico) for of, pico in self._ahead.items()]
+                "INSERT OR REPLACE INTO ahead VALUES (?, ?, ?, ?)",
+                [(writer, *of, pico) for of, pico in self._ahead.items()],
             )
 
     def _fold(self, entry: Entry, slot: int) -> None:
@@ -137,25 +148,37 @@ class Batch:
         sums[4] += entry.spent
 
 
-def recover(connection: sqlite3.Connection, now: int) -> int:
-    """Count what a process that was killed had under way as spent; return how many attempts that were.
+def recover(connection: sqlite3.Connection, now: int, is_over: Callable[[int], bool]) -> int:
+    """Count what processes that were killed had under way as spent; return how many attempts that were.
+
+    Args:
+        is_over: whether a writer's process has ended.
 
     Raises:
         sqlite3.Error: nothing was changed.
     """
     with transaction(connection):
-        rows = connection.execute("SELECT slot, key, deployment, model, pico FROM open").fetchall()
-        connection.executemany(
-            _FOLD, [(slot, FINEST_S, key, name, model, 1, 0, 0, 0, pico, pico) for slot, key, name, model, pico in rows]
-        )
-        connection.execute("DELETE FROM open")
-        connection.execute(
-            "INSERT INTO margin SELECT ?, kind, name, pico FROM ahead WHERE pico > 0 "
-            "ON CONFLICT DO UPDATE SET pico = margin.pico + excluded.pico",
-            (now - now % FINEST_S,),
-        )
-        connection.execute("DELETE FROM ahead")
-    return len(rows)
+        found = connection.execute("SELECT writer FROM open UNION SELECT writer FROM ahead").fetchall()
+        attempts = 0
+        for (writer,) in found:
+            if not is_over(writer):
+                continue
+            rows = connection.execute(
+                "SELECT slot, key, deployment, model, pico FROM open WHERE writer = ?", (writer,)
+            ).fetchall()
+            attempts += len(rows)
+            connection.executemany(
+                _FOLD,
+                [(slot, FINEST_S, key, name, model, 1, 0, 0, 0, pico, pico) for slot, key, name, model, pico in rows],
+            )
+            connection.execute("DELETE FROM open WHERE writer = ?", (writer,))
+            connection.execute(
+                "INSERT INTO margin SELECT :slot, kind, name, pico FROM ahead WHERE writer = :writer AND pico > 0 "
+                "ON CONFLICT DO UPDATE SET pico = margin.pico + excluded.pico",
+                {"slot": now - now % FINEST_S, "writer": writer},
+            )
+            connection.execute("DELETE FROM ahead WHERE writer = ?", (writer,))
+    return attempts
 
 
 def coarsen(connection: sqlite3.Connection, now: int) -> None:

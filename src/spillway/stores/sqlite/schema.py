@@ -1,17 +1,16 @@
 """The state file as a file: opened, locked, brought to the newest schema; one line for whatever is wrong with it.
 
 spend      what was spent and how many tokens it took, by slot of time, gateway key, deployment and model
-open       attempts whose money is set aside; those that a start finds count as spent
-ahead      how much of a cap may be under way without being written yet; what a start finds counts as spent
-margin     what a start has counted for that reason
+open       attempts whose money is set aside, by writer; those of a writer that is no more count as spent
+ahead      how much of a cap may be under way without being written yet, by writer; likewise
+margin     what has been counted for that reason
 keys       gateway keys and their limits
 secrets    the digests by which they are known
+marks      how often keys were changed; a number that no other file has
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,7 +43,26 @@ CREATE TABLE secrets (
   digest BLOB PRIMARY KEY, name TEXT NOT NULL, created_at INTEGER NOT NULL, valid_until INTEGER
 ) WITHOUT ROWID;
 """
-MIGRATIONS = (_SPEND, _KEYS)
+_WRITERS = """
+ALTER TABLE open RENAME TO open_of_one;
+CREATE TABLE open (
+  writer INTEGER NOT NULL, id INTEGER NOT NULL, slot INTEGER NOT NULL, key TEXT NOT NULL, deployment TEXT NOT NULL,
+  model TEXT NOT NULL, pico INTEGER NOT NULL, PRIMARY KEY (writer, id)
+) WITHOUT ROWID;
+INSERT INTO open SELECT 0, id, slot, key, deployment, model, pico FROM open_of_one;
+DROP TABLE open_of_one;
+ALTER TABLE ahead RENAME TO ahead_of_one;
+CREATE TABLE ahead (
+  writer INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, pico INTEGER NOT NULL,
+  PRIMARY KEY (writer, kind, name)
+) WITHOUT ROWID;
+INSERT INTO ahead SELECT 0, kind, name, pico FROM ahead_of_one;
+DROP TABLE ahead_of_one;
+CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO marks VALUES ('keys', 0);
+INSERT INTO marks VALUES ('identity', abs(random() / 2));
+"""
+MIGRATIONS = (_SPEND, _KEYS, _WRITERS)
 """The step at index i brings a file of schema i to schema i + 1."""
 
 _ELSEWHERE = '[cluster] state says where it is; "": none is kept'
@@ -124,43 +142,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
-
-
-class ServingLock:
-    """That one process spends by a state file; the system gives it back when the process ends, however it ends.
-
-    Args:
-        path: the state file; the lock is a file beside it.
-
-    Attributes:
-        killed: whether the process that held it before did not give it back itself.
-
-    Raises:
-        ConfigError: another process holds it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        beside = path.with_name(path.name + ".lock")
-        with told(path):
-            self._fd: int | None = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self._fd, 20, 0).decode("ascii", "replace").strip()
-            os.close(self._fd)
-            who = f"process {holder}" if holder.isdigit() else "another process"
-            raise ConfigError(f"{path}: {who} serves with this state file; give each its own [cluster] state") from None
-        self.killed = bool(os.pread(self._fd, 1, 0))
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
-
-    def release(self) -> None:
-        """Give it back; may be called twice."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            with suppress(OSError):
-                os.ftruncate(fd, 0)
-            os.close(fd)
 
 
 def _recognize(connection: sqlite3.Connection, path: Path) -> None:

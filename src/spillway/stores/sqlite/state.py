@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 from spillway.core.clock import monotonic, wall_now
 from spillway.stores.sqlite.entries import Account, Entry, Journal
-from spillway.stores.sqlite.key_file import read_keys
+from spillway.stores.sqlite.key_file import mark, read_keys
 from spillway.stores.sqlite.ledger_file import FINEST_S, Batch, CostRow, coarsen, costs_by, recover, spent_by
-from spillway.stores.sqlite.schema import ServingLock, open_state, reason, told, transaction
+from spillway.stores.sqlite.schema import open_state, reason, told, transaction
+from spillway.stores.sqlite.serving_lock import ServingLock
 
 if TYPE_CHECKING:
     from spillway.stores.sqlite.key_file import StoredKey
@@ -41,7 +42,7 @@ _LOG_EVERY_S = 60.0
 
 
 class SqliteState:
-    """The state file of one serving process.
+    """The state file of one serving process, or of one worker of it.
 
     Args:
         path: the file; it is made when there is none.
@@ -49,10 +50,11 @@ class SqliteState:
     Attributes:
         failure: why nothing can be written now, in words; None: all is well.
         key_accounts: the caps of gateway keys.
+        identity: a number that no other file has.
         recovered: attempts that were under way when an earlier process was killed.
 
     Raises:
-        ConfigError: it can't be used, or another process serves with it.
+        ConfigError: it can't be used, or a process that is not our parent serves with it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +64,6 @@ class SqliteState:
         self._accounts: dict[tuple[str, str], Account] = {}
         self._pending: deque[Entry] = deque()
         self._number = 0
-        self._batch = Batch()
         self._wake = threading.Event()
         self._urgent = threading.Event()
         self._stop = threading.Event()
@@ -71,16 +72,24 @@ class SqliteState:
         self._on_keys: tuple[asyncio.AbstractEventLoop, Callable[[list[StoredKey]], None]] | None = None
         self._again_at = 0.0
         self._lock = ServingLock(path)
+        self._batch = Batch(self._lock.writer)
         try:
-            if self._lock.killed and path.exists() and not path.with_name(f"{path.name}-wal").exists():
+            if (
+                self._lock.killed
+                and not self._lock.writer
+                and path.exists()
+                and not path.with_name(f"{path.name}-wal").exists()
+            ):
                 _logger.warning("%s-wal is gone: what was spent shortly before a kill may be forgotten", path)
             self._connection = open_state(path)
             with told(path):
                 self._place = _place_of(path)
                 now = int(wall_now().timestamp())
-                self.recovered = recover(self._connection, now)
+                self.recovered = recover(self._connection, now, self._lock.is_over)
                 coarsen(self._connection, now)
                 (self._seen,) = self._connection.execute("PRAGMA data_version").fetchone()
+                self.identity = mark(self._connection, "identity")
+                self._changes = mark(self._connection, "keys")
         except BaseException:
             self._lock.release()
             raise
@@ -188,7 +197,7 @@ class SqliteState:
         with suppress(sqlite3.Error):
             if self.failure is None:
                 with transaction(self._connection) as connection:
-                    connection.execute("DELETE FROM ahead")
+                    connection.execute("DELETE FROM ahead WHERE writer = ?", (self._lock.writer,))
         self._connection.close()
         self._lock.release()
 
@@ -260,15 +269,17 @@ class SqliteState:
         for account, ahead in batch.accounts.items():
             account.ahead = max(account.ahead, ahead)
             account.durable = account.seen
-        self._batch = Batch()
+        self._batch = Batch(self._lock.writer)
 
     def _look(self) -> None:
         """Tell of keys that another process has changed, and make old slots coarse once an hour."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version != self._seen:
+            # Other workers write all the time; their spend is no news.
             self._seen = version
+            changes, self._changes = self._changes, mark(self._connection, "keys")
             told_of = self._on_keys
-            if told_of is not None:
+            if told_of is not None and changes != self._changes:
                 loop, changed = told_of
                 keys = read_keys(self._connection)
                 _on(loop, lambda: changed(keys))
