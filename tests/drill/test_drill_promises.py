@@ -7,7 +7,7 @@ from spillway.drill.plan import CUT, KILL, LOSE_STORE, Fault
 from spillway.drill.scenarios.breaker import LATENCY_S, OPEN_S, PROBES, probes_of
 from spillway.drill.scenarios.budget import cap_usd
 from spillway.drill.scenarios.limits import STRICT, told_bound
-from spillway.drill.scenarios.operator import circuit, limiter_mode
+from spillway.drill.scenarios.operator import circuit_changes, limiter_mode
 from spillway.drill.sizes import FULL, SMALL
 from spillway.drill.stage import LATENCY_S as USUAL_LATENCY_S
 from spillway.drill.stage import slots
@@ -57,6 +57,14 @@ def test_probes_are_what_comes_before_the_first_answer():
 
 
 def test_what_an_operator_is_told():
-    assert circuit({"breaker": {"state": "OPEN"}}) == "open"
     assert limiter_mode({"limits": {"mode": "closed"}}) == "closed"
-    assert (circuit({}), limiter_mode({"limits": {}})) == ("", "")
+    assert limiter_mode({"limits": {}}) == ""
+
+
+def test_changes_of_a_circuit_are_read_from_the_log_of_its_node():
+    log = """serving: http://127.0.0.1:1/v1
+{"time":"2026-11-25T19:52:46.230Z","event":"circuit","circuit":"drilled","state":"open","previous":"closed"}
+{"time":"2026-11-25T19:52:46.300Z","event":"request","code":"circuit_open"}
+{"time":"2026-11-25T19:52:47.271Z","event":"circuit","circuit":"drilled","state":"half_open","previous":"open"}
+"""
+    assert circuit_changes(log) == [("2026-11-25T19:52:46.230Z", "open"), ("2026-11-25T19:52:47.271Z", "half_open")]

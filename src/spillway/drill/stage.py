@@ -6,12 +6,13 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import aiohttp
 
-from spillway.core.clock import loop_clock, sleep
+from spillway.core.clock import loop_clock, sleep, wall_now
 from spillway.drill.found import Event
 from spillway.drill.load import Load
 from spillway.drill.nodes import MODEL, BatchNode, GatewayNode, Node, node_of
@@ -79,6 +80,7 @@ class Stage(Generic[AnyNode]):
         self.events: list[Event] = []
         self._clock = loop_clock()
         self._zero = self._clock()
+        self._wall_zero = wall_now()
         self._stalled_s = 0.0
 
     async def begin(self) -> None:
@@ -86,12 +88,17 @@ class Stage(Generic[AnyNode]):
         before = self._clock()
         await self.provider.reset(self.session)
         self._zero = (before + self._clock()) / 2
+        self._wall_zero = wall_now() - timedelta(seconds=self.now())
         self._stalled_s = 0.0
         self.events.clear()
 
     def now(self) -> float:
         """Return the seconds since the scenario's beginning."""
         return self._clock() - self._zero
+
+    def instant(self, wall: str) -> float:
+        """Return the seconds between the scenario's beginning and a wall time, as nodes write it into their logs."""
+        return (datetime.fromisoformat(wall) - self._wall_zero).total_seconds()
 
     async def until(self, at_s: float) -> None:
         """Wait for an instant."""
@@ -108,9 +115,9 @@ class Stage(Generic[AnyNode]):
         """Return a remark on that."""
         return {"the machine stalled for at most": f"{self._stalled_s * 1000:.0f} ms"}
 
-    def record(self, what: str, *, from_s: float | None = None, kind: str = "") -> None:
-        """Write down what is over now; from `from_s` on, or it was an instant."""
-        to_s = self.now()
+    def record(self, what: str, *, from_s: float | None = None, at_s: float | None = None, kind: str = "") -> None:
+        """Write down what is over now, or was at `at_s`; it lasted from `from_s` on, or was an instant."""
+        to_s = self.now() if at_s is None else at_s
         self.events.append(Event(from_s=to_s if from_s is None else from_s, to_s=to_s, kind=kind, what=what))
 
     async def arrivals(self) -> dict[int, list[float]]:

@@ -8,7 +8,7 @@ from spillway.core.clock import sleep
 from spillway.drill.found import Found, Promise
 from spillway.drill.measuring import episodes
 from spillway.drill.plan import Fault
-from spillway.drill.scenarios.operator import NEVER_S, circuit, everybody
+from spillway.drill.scenarios.operator import NEVER_S, everybody_turns
 from spillway.drill.scenarios.reading import merged
 from spillway.drill.scenarios.scenario import Scenario
 from spillway.drill.sizes import Size
@@ -16,7 +16,7 @@ from spillway.drill.stage import Setting, gateways, load_on
 
 PROBES = 3
 OPEN_S = 1.0
-EVERYBODYS_WITHIN_S = 1.1
+EVERYBODYS_WITHIN_S = 1.25
 """A sync of circuits of a node without traffic, and the time to see it from outside."""
 
 CLOSES_WITHIN_S = 2 * OPEN_S + 1.0
@@ -45,7 +45,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
         setting.say("the provider is down, and node 1 alone asks it")
         first.begin([1], PROBES * 2)
         try:
-            opened = await everybody(stage, circuit, "open", what="has an open circuit", within_s=_WITHIN_S)
+            opened = await everybody_turns(stage, "open", after_s=0.0, within_s=_WITHIN_S)
         finally:
             await first.end()
         setting.say("the circuit is open; clients ask all nodes")
@@ -55,7 +55,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
             await stage.provider.misbehave(stage.session, [])
             healed_s = stage.now()
             stage.record("the provider is well again")
-            closed = await everybody(stage, circuit, "closed", what="has a closed circuit", within_s=_WITHIN_S)
+            closed = await everybody_turns(stage, "closed", after_s=healed_s, within_s=_WITHIN_S)
             await sleep(LATENCY_S)
         finally:
             await load.end()

@@ -10,7 +10,7 @@ from spillway.drill.found import Found, Promise
 from spillway.drill.measuring import worst_window
 from spillway.drill.nodes import GatewayNode
 from spillway.drill.plan import LOSE_STORE, Fault, plan
-from spillway.drill.scenarios.operator import NEVER_S, everybody, limiter_mode
+from spillway.drill.scenarios.operator import NEVER_S, everybody_says
 from spillway.drill.scenarios.reading import answered_once, merged, timed, window_curve
 from spillway.drill.scenarios.scenario import Scenario
 from spillway.drill.sizes import Size
@@ -52,8 +52,7 @@ def _plan(seed: int, size: Size) -> tuple[Fault, ...]:
 async def _told_closed(stage: Stage[GatewayNode], after_s: float) -> float:
     """Return when all nodes have told that they let nobody through."""
     await sleep(after_s)
-    seen = await everybody(stage, limiter_mode, "closed", what="says that it is closed", within_s=_LEAST_S)
-    return max(seen.values())
+    return await everybody_says(stage, "closed", within_s=_LEAST_S)
 
 
 async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
