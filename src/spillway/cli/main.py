@@ -37,6 +37,7 @@ COMMANDS = {
     "models": "List known models: context window, output limit, prices.",
     "cost-report": "Show what a running gateway has spent, and the tokens it took.",
     "keys": "Manage gateway keys in the state file.",
+    "drill": "Make a cluster of processes fail and measure what it promises.",
 }
 """Each command is `command` in the module of its name; the line is what the overview says, so that it loads none."""
 

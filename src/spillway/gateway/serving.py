@@ -47,6 +47,7 @@ from spillway.stores.sqlite.serving_lock import ServingLock
 if TYPE_CHECKING:
     from spillway.gateway.workers import Line
     from spillway.runtime.project import ProjectFile
+    from spillway.stores.shared import Store
 
 HEADER_TIMEOUT_MS = 10_000
 _LAST_BYTES_S = 2.0
@@ -103,13 +104,17 @@ class Running:
         bind: where it listens, the port included.
         say: prints a line of a kind.
         line: to the parent, where it is one of several workers.
+        store: what is shared through, instead of what the project file names.
 
     Attributes:
         ended: requests that did not finish in time at the end.
     """
 
-    def __init__(self, project: ProjectFile, bind: Bind, say: Say, *, line: Line | None = None) -> None:
+    def __init__(
+        self, project: ProjectFile, bind: Bind, say: Say, *, line: Line | None = None, store: Store | None = None
+    ) -> None:
         self._project = project
+        self._store = store
         self._eyes = Eyes()
         self._unfollow: Callable[[], None] = lambda: None
         self._bind = bind
@@ -142,7 +147,7 @@ class Running:
             project.deployments,
             observers=self._eyes.observers,
             state=project.cluster.state or None,
-            store=store_of(project),
+            store=self._store or store_of(project),
         )
         return Gateway(
             cluster,

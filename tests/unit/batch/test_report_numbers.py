@@ -2,9 +2,9 @@
 
 import pytest
 
-from spillway.batch.report import amounts
-from spillway.batch.report.markup import Html, escaped, join, number, tag
-from spillway.batch.report.scales import linear, log_axis, time_axis
+from spillway.drawing import amounts
+from spillway.drawing.markup import Html, escaped, join, number, tag
+from spillway.drawing.scales import linear, log_axis, time_axis
 
 
 @pytest.mark.parametrize(

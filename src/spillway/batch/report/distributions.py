@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from spillway.batch.report import amounts
-from spillway.batch.report.frame import (
+from spillway.drawing import amounts
+from spillway.drawing.frame import (
     HEIGHT,
     WIDTH,
     baseline,
@@ -20,8 +20,8 @@ from spillway.batch.report.frame import (
     x_labels,
     y_labels,
 )
-from spillway.batch.report.markup import Html, number, tag
-from spillway.batch.report.scales import LogAxis, linear, log_axis
+from spillway.drawing.markup import Html, number, tag
+from spillway.drawing.scales import LogAxis, linear, log_axis
 from spillway.remote.engine.metrics import Histogram
 
 _STEP = 10 ** (1 / 20)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from spillway.batch.report import amounts
 from spillway.batch.report.breaker_track import BreakerTrack, Span
-from spillway.batch.report.frame import WIDTH, baseline, gridlines, hit, svg, x_labels
-from spillway.batch.report.markup import Html, number, tag
-from spillway.batch.report.scales import TimeAxis, time_axis
 from spillway.batch.report.timeline import View
+from spillway.drawing import amounts
+from spillway.drawing.frame import WIDTH, baseline, gridlines, hit, svg, x_labels
+from spillway.drawing.markup import Html, number, tag
+from spillway.drawing.scales import TimeAxis, time_axis
 from spillway.remote.circuit_breaker import CircuitState
 
 _HEIGHT = 40.0

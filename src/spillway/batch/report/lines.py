@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from spillway.batch.report import amounts
-from spillway.batch.report.frame import (
+from spillway.batch.report.timeline import View
+from spillway.drawing import amounts
+from spillway.drawing.frame import (
     HEIGHT,
     WIDTH,
     baseline,
@@ -23,9 +24,8 @@ from spillway.batch.report.frame import (
     x_labels,
     y_labels,
 )
-from spillway.batch.report.markup import Html, join, number, tag
-from spillway.batch.report.scales import Linear, linear, time_axis
-from spillway.batch.report.timeline import View
+from spillway.drawing.markup import Html, join, number, tag
+from spillway.drawing.scales import Linear, linear, time_axis
 
 _MOST_SAID = 12
 """So many deployments are told of where a chart is pointed at."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from spillway.batch.report import amounts, distributions, lanes, lines
-from spillway.batch.report.frame import as_table, figure, nothing
+from spillway.batch.report import distributions, lanes, lines
 from spillway.batch.report.headline import Headline
-from spillway.batch.report.markup import Html, tag
 from spillway.batch.report.recorder import DeploymentTrack, Recorder
 from spillway.batch.report.timeline import DRAWN, View
+from spillway.drawing import amounts
+from spillway.drawing.frame import as_table, figure, nothing
+from spillway.drawing.markup import Html, tag
 from spillway.remote.circuit_breaker import CircuitState
 from spillway.remote.cost import pico_to_usd
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spillway.batch.report import amounts
-from spillway.batch.report.frame import line_swatch, nothing
 from spillway.batch.report.headline import Headline, Row
-from spillway.batch.report.markup import Html, join, number, tag
+from spillway.drawing import amounts
+from spillway.drawing.frame import line_swatch, nothing
+from spillway.drawing.markup import Html, join, number, tag
 
 _ENDINGS = {
     "through": "Complete",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from spillway.batch.report import amounts
-from spillway.batch.report.markup import Html, join, number, tag
-from spillway.batch.report.scales import Linear, LogAxis, Tick, TimeAxis
+from spillway.drawing import amounts
+from spillway.drawing.markup import Html, join, number, tag
+from spillway.drawing.scales import Linear, LogAxis, Tick, TimeAxis
 
 WIDTH = 1000.0
 """Units of a drawing's width; its height is `HEIGHT`."""
@@ -113,11 +113,11 @@ def plot(drawing: Html, y: Html, x: Html, *over: Html, unit: str, x_title: str, 
     )
 
 
-def figure(heading: str, explanation: str, *content: Html, identity: str) -> Html:
-    """Return a section of the page."""
+def figure(heading: str, explanation: str, *content: Html, identity: str, beside: Html | None = None) -> Html:
+    """Return a section of the page; `beside` stands in its heading too."""
     return tag(
         "section",
-        tag("h2", heading, id=identity),
+        tag("h2", heading, beside, id=identity),
         tag("p", explanation, class_="says"),
         *content,
         class_="card",
