@@ -99,6 +99,10 @@ class RayLink:
             raise NetworkError("the store has been started again", reason="store")
         return answers
 
+    async def alive(self) -> bool:
+        """Return True: only an answer that does not come tells that an actor is gone."""
+        return True
+
     async def aclose(self) -> None:
         """Leave the store."""
 
