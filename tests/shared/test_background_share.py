@@ -66,3 +66,40 @@ def test_it_leaves_the_rate_of_live_traffic_and_takes_all_once_that_has_stopped(
     assert statistics.quantiles(beside, n=100)[94] < 1.0
     assert 30 <= sum(200 <= at < 320 for at in later) / 2 <= 62
     assert sum(500 <= at < 620 for at in later) / 2 >= 90
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_it_stands_back_while_a_live_request_elsewhere_waits_for_the_limit(strict):
+    ends = {"live": [], "background": []}
+
+    async def main():
+        store = Commons(clock=loop_clock())
+        limits = spillway.RateLimits(requests_per_minute=60, strict=strict)
+        loop = asyncio.get_running_loop()
+
+        def cluster():
+            deployment = spillway.Deployment(name="m", rate_limits=limits, serving=SERVING)
+            runner = ScriptedRunner([Reply(delay_s=0.01)])
+            return spillway.Cluster([deployment], runners={"m": lambda _: runner}, environ={}, store=store)
+
+        async with cluster() as gateway, cluster() as batch:
+            await asyncio.sleep(70.0)
+            start = loop.time()
+
+            async def ask(which, kind, **options):
+                await which.generate("m", "a word", timeout_s=1e6, **options)
+                ends[kind].append(loop.time() - start)
+
+            background = {"priority": spillway.Priority.BACKGROUND}
+            flood = [asyncio.ensure_future(ask(batch, "background", **background)) for _ in range(300)]
+            await asyncio.sleep(30.0)
+            await asyncio.gather(*(ask(gateway, "live") for _ in range(50)))
+            for task in flood:
+                task.cancel()
+            await asyncio.gather(*flood, return_exceptions=True)
+
+    run_virtual(main())
+    last = max(ends["live"])
+    # What is told goes at most a sixtieth of the limit a second; leases come all at once.
+    assert last < (66.0 if strict else 90.0)
+    assert sum(35.0 < at < last for at in ends["background"]) <= 10

@@ -79,7 +79,7 @@ class Engine:
         self._room = WaitingRoom(self.queue, loop)
         self._held_back = HeldBack(self.queue, self.pump)
         self._never_waited = itertools.count(_BEFORE_ALL)
-        self.pool = SlotPool(self.runners, serving.max_concurrent, Leftover(gates))
+        self.pool = SlotPool(self.runners, serving.max_concurrent, Leftover(gates, self.queue))
         self._drain_rate = DrainRate(self.clock())
         self.blocked_on = _SLOT
         self._pump_timer: asyncio.TimerHandle | None = None

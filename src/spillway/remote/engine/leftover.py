@@ -5,7 +5,8 @@ slot is in a long background request, or when background requests have used the 
 others have lately needed:
 
 slots    as many as others had in use at once in the last minute, at most half of all
-limits   as much as others used in the busiest minute of the last two, and a tenth more; what they use now counts
+limits   as much as others used in the busiest minute of the last two, and a tenth more; what they use now counts;
+         and all of them while one of the others waits for a limit, here or in another process
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spillway.core.limit_store import AcquirePermit
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.gates import Gates
+    from spillway.remote.queue import RequestQueue
 
 SPAN_S = 5.0
 _MINUTE = 12
@@ -40,14 +42,17 @@ class LiveUse(NamedTuple):
     Attributes:
         present: in the last minute.
         busiest: in the busiest of the last two.
+        waiting: whether one of them waits for the limits.
     """
 
     present: _Amounts = _NOTHING
     busiest: _Amounts = _NOTHING
+    waiting: bool = False
 
     def plus(self, other: LiveUse) -> LiveUse:
         """Return both together."""
-        return LiveUse(_sum(self.present, other.present), _sum(self.busiest, other.busiest))
+        waiting = self.waiting or other.waiting
+        return LiveUse(_sum(self.present, other.present), _sum(self.busiest, other.busiest), waiting)
 
 
 class _Span:
@@ -66,6 +71,7 @@ class Leftover:
 
     Args:
         gates: say what a request takes of the limits, and what is left of them.
+        queue: in which requests wait for a slot and for the limits.
 
     Attributes:
         busy: more important requests in slots.
@@ -75,10 +81,11 @@ class Leftover:
     Complexity: half a microsecond a request; 24 spans are looked through for a background one.
     """
 
-    __slots__ = ("_gates", "_spans", "asked_at", "busy", "elsewhere")
+    __slots__ = ("_gates", "_queue", "_spans", "asked_at", "busy", "elsewhere")
 
-    def __init__(self, gates: Gates) -> None:
+    def __init__(self, gates: Gates, queue: RequestQueue) -> None:
         self._gates = gates
+        self._queue = queue
         self._spans: deque[_Span] = deque([_Span(-1, 0)], maxlen=_KEPT)
         self.busy = 0
         self.elsewhere: Callable[[], LiveUse] | None = None
@@ -89,7 +96,14 @@ class Leftover:
         newest = int(now // SPAN_S)
         minutes = [_within(self._spans, at) for at in range(newest - _MINUTE + 1, newest + 1)]
         requests, tokens, inputs, outputs = (max(amounts) for amounts in zip(*minutes, strict=True))
-        return LiveUse(minutes[-1], (requests, tokens, inputs, outputs))
+        return LiveUse(minutes[-1], (requests, tokens, inputs, outputs), self.waits(now))
+
+    def waits(self, now: float) -> bool:
+        """Return whether a more important request waits here for room in a limit."""
+        head = self._queue.peek(now)
+        if head is None or head.priority == Priority.BACKGROUND:
+            return False
+        return self._gates.permit_wait(head.payload) > 0
 
     def began(self, call: Call, now: float) -> None:
         """Note that a request has got its slot and its permit."""
@@ -127,6 +141,8 @@ class Leftover:
         use = self.use(now)
         if self.elsewhere is not None:
             use = use.plus(self.elsewhere())
+        if use.waiting:
+            return True
         if not any(use.busiest):
             return False
         seen = self._gates.limiter.snapshot()
