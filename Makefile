@@ -39,7 +39,7 @@ api: $(VENV)/.dev
 
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra gateway pyproject.toml -o requirements/run.lock
-	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra http2 --extra vertex --extra gateway --extra otel --extra redis pyproject.toml requirements/dev.in -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 --extra uvloop --extra http2 --extra vertex --extra gateway --extra otel --extra redis --extra ray pyproject.toml requirements/dev.in -o requirements/dev.lock
 	$(BIN)/uv pip compile -q --no-strip-extras --no-annotate --no-header --generate-hashes --python-version 3.11 requirements/judges.in -o requirements/judges.lock
 
 clean:

@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import resource
+import socket
 import statistics
 import subprocess
 import sys
 import time
 
 import spillway
+from spillway.core.clock import loop_clock
 from spillway.core.options import CircuitBreakerConfig, RateLimits
 from spillway.remote import (
     AcquirePermit,
@@ -17,7 +19,11 @@ from spillway.remote import (
     RateLimiterActor,
     RequestQueue,
     SseDecoder,
+    StrictRateLimiterActor,
 )
+from spillway.stores.redis import RedisStore
+from spillway.stores.commons import Commons
+from spillway.stores.shared import Sharing
 from spillway.testing import Reply, ScriptedRunner
 
 
@@ -77,6 +83,51 @@ def decisions_us():
     return best(once)
 
 
+async def _strict_us(url, rate=2000, seconds=4.0):
+    """CPU of one decision at so many a second, syncing included."""
+    limits = RateLimits(requests_per_minute=10**7, tokens_per_minute=10**10, strict=True)
+    sharing = None
+    if url is None:
+        limiter = StrictRateLimiterActor("bench", limits).handle()
+    else:
+        sharing = Sharing(RedisStore(url, silent_s=1.0, window_s=5.0), loop_clock())
+        limiter = StrictRateLimiterActor(sharing.node, limits, store=sharing.exact, key="bench").handle()
+        permit = await limiter.acquire(AcquirePermit(tokens=100))
+        permit.refund()
+        permit.release()
+    made, began, cpu = 0, time.monotonic(), time.process_time()
+    while (passed := time.monotonic() - began) < seconds:
+        for _ in range(int(passed * rate) - made):
+            permit = limiter.take_or_wait(AcquirePermit(tokens=100))
+            made += 1
+            if not isinstance(permit, float):
+                permit.sent()
+                permit.reconcile(80)
+                permit.release()
+        await asyncio.sleep(0.005)
+    cpu = time.process_time() - cpu
+    if sharing is not None:
+        await sharing.aclose()
+    return cpu / made * 1e6
+
+
+def strict_us():
+    """What a strict decision over a Redis adds to one in memory: leases, reports and the task that brings them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    try:
+        # Not before it has been up for long enough to know that it has forgotten nothing.
+        time.sleep(8.0)
+        shared = statistics.median(asyncio.run(_strict_us(f"redis://127.0.0.1:{port}")) for _ in range(3))
+        return shared - statistics.median(asyncio.run(_strict_us(None)) for _ in range(3))
+    finally:
+        server.kill()
+        server.wait()
+
+
 def import_ms():
     def once():
         start = time.perf_counter()
@@ -128,3 +179,44 @@ def _rss_mb():
 
 def queued_mb(count=10_000):
     return asyncio.run(_queued(count))
+
+
+def told_limit_us():
+    """What a limit that is kept together by telling costs more than one of this process alone, syncs at 1,000/s included.
+
+    One process, one other; each sync goes through a Commons, whose own work is counted too.
+    """
+    limits = RateLimits(requests_per_minute=10**9, tokens_per_minute=10**12)
+    alone = RateLimiterActor("bench", limits, clock=time.monotonic).handle()
+    seconds = 20_000 / 1000
+
+    def requests(limiter, count):
+        for _ in range(count):
+            permit = limiter.take_or_wait(AcquirePermit(tokens=100))
+            permit.sent()
+            permit.reconcile(80)
+            permit.release()
+
+    async def told():
+        commons = Commons(clock=time.monotonic, sync_s=1.0)
+        here, there = (Sharing(commons, asyncio.get_running_loop().time) for _ in range(2))
+        limiter, other = (
+            RateLimiterActor(each.node, limits, store=each.approximate, key="k").handle() for each in (here, there)
+        )
+        await asyncio.gather(here.start(), there.start())
+        start = time.process_time()
+        for _ in range(int(seconds)):
+            requests(limiter, 1000)
+            # A sync of its own for each 1,000 requests, though less than a second has passed.
+            await here.syncing.synced(1.0)
+        took = time.process_time() - start
+        requests(other, 1)
+        await asyncio.gather(here.aclose(), there.aclose())
+        return took
+
+    def local():
+        start = time.process_time()
+        requests(alone, 20_000)
+        return time.process_time() - start
+
+    return (best(lambda: asyncio.run(told())) - best(local)) / 20_000 * 1e6

@@ -251,7 +251,11 @@ def test_console_snippets_use_commands_and_options_that_exist():
                 while isinstance(command, click.Group) and words and words[0] in command.commands:
                     command = command.commands[words.pop(0)]
                 known = {o for p in command.params if isinstance(p, click.Option) for o in p.opts} | {"--help"}
-                broken += [f"{source.name}: {line}" for w in words if w.startswith("-") and w != "-" and w not in known]
+                broken += [
+                    f"{source.name}: {line}"
+                    for w in words
+                    if w.startswith("-") and w != "-" and w.partition("=")[0] not in known
+                ]
     assert not broken
 
 

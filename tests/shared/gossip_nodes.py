@@ -82,9 +82,8 @@ class Node:
             more["allowance_s"] = allowance * window_s / limits.requests_per_minute
         settings = StoreSettings(window_s=window_s, sync_s=sync_s, **more)
         self.part = GossipPart(
-            "m", limits, settings=settings, holder=name, syncing=None, window_s=window_s, gives_back=True
+            "m", limits, settings=settings, holder=name, syncing=self, window_s=window_s, gives_back=True
         )
-        self.part._clock = self.clock
         self.machine = self.part.windows
         self._window_s = window_s
         self._sync_s = sync_s

@@ -59,7 +59,8 @@ def shown(of, name):
 
 async def test_a_killed_store_is_noticed_at_once_and_one_that_is_back_soon(redis_server, caplog):
     caplog.set_level(logging.INFO, "spillway")
-    async with cluster(RedisStore(redis_server.url, window_s=WINDOW_S, sync_s=SYNC_S)) as one:
+    redis_server.up_for(5.5)
+    async with cluster(RedisStore(redis_server.url, window_s=WINDOW_S, sync_s=SYNC_S, silent_s=1.0)) as one:
         await one.generate("told", "hello")
         assert modes(one) == ("approximate", "strict")
         assert shown(one, "told") == ["approximate"]
@@ -70,7 +71,10 @@ async def test_a_killed_store_is_noticed_at_once_and_one_that_is_back_soon(redis
         assert "share" in repr(one.deployment("told").rate_limiter())
         # What is left of the lease apart, a strict limit admits nothing, and says why; its share goes on.
         await one.generate("told", "hello")
-        with pytest.raises(spillway.RateLimited, match="the store is lost, and a strict limit admits nothing") as shut:
+        with pytest.raises(
+            spillway.RateLimited,
+            match="does not answer, and strict limits let nothing through",
+        ) as shut:
             for _ in range(20):
                 await one.generate("exact", "hello")
         assert shut.value.limited_by == "deployment"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 
 _GRAIN_S = 0.002
@@ -23,8 +23,11 @@ class _Instants:
         self._at = array("d")
 
     def add(self, at: float) -> None:
-        """Take in an instant that is not before the newest."""
-        self._at.append(at)
+        """Take in an instant; of several processes they come a little out of order."""
+        if self._at and at < self._at[-1]:
+            insort(self._at, at)
+        else:
+            self._at.append(at)
         if len(self._at) > 2 * _MOST:
             del self._at[:_MOST]
 

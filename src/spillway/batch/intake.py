@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from spillway.batch.lines import BadLine, Line, parse_line, read_id
+from spillway.batch.parts import LONGEST_LINE
 from spillway.batch.seen import IdSet
-from spillway.batch.source import LONGEST_LINE, Fingerprint
+from spillway.batch.source import Fingerprint
 from spillway.batch.targets import Target, Targets
 from spillway.core.errors import BadRequest
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from spillway.batch.answers import Answers, AnswersFactory
 from spillway.batch.board import Board, under_way
 from spillway.batch.crew import Crew
 from spillway.batch.files import FileTroubleError, Syncer
@@ -52,6 +53,8 @@ class Run:
         deployments: all that lines or fallbacks may name.
         environ: where secrets are read; default: the process's environment.
         runners: see `Cluster`.
+        answers: makes who answers instead of a `Cluster` here; `environ`, `runners` and `store` are nothing to it then.
+        processes: in how many processes each deployment has its slots.
         observers: told of every attempt and request.
         store: see `Cluster`.
         sync: makes a file durable; `in_thread` runs it.
@@ -68,6 +71,8 @@ class Run:
         *,
         environ: Mapping[str, str] | None = None,
         runners: Mapping[str, RunnerFactory] | None = None,
+        answers: AnswersFactory | None = None,
+        processes: int = 1,
         observers: Sequence[Observer] = (),
         store: str | Store = "memory",
         sync: Syncer = os.fsync,
@@ -75,13 +80,16 @@ class Run:
     ) -> None:
         deployments = [options.widen(d) for d in deployments]
         self.options = options
-        self.targets = Targets(deployments, options.deployment)
+        self.targets = Targets(deployments, options.deployment, processes=processes)
         self.board = Board(self._note_failure)
-        self.cluster = Cluster(
-            deployments, runners=runners, environ=environ, observers=[self.board, *observers], store=store
+        watching = [self.board, *observers]
+        self.cluster: Answers = (
+            Cluster(deployments, runners=runners, environ=environ, observers=watching, store=store)
+            if answers is None
+            else answers(deployments, watching)
         )
         check_output(options.output, resume=options.resume)
-        self._source = Source(options.input, options.output.parent)
+        self._source = Source(options.input, options.output.parent, output=options.output)
         try:
             self.about: Fingerprint = self._source.fingerprint()
             output, sidecar, self._past = take_up(
@@ -130,8 +138,10 @@ class Run:
         self._began = asyncio.get_running_loop().time()
         try:
             await self._start()
-            async with self.cluster:
+            try:
                 await self._work_through()
+            finally:
+                await self.cluster.aclose()
         except BaseExceptionGroup as group:
             raise _first(group) from group
         finally:

@@ -1,28 +1,17 @@
-"""The input: numbered lines of a file, a gzip file or a pipe, the same at every reading."""
+"""The input: numbered lines of a file, of a folder's files or of a pipe, the same at every reading."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import shutil
-import stat
-import sys
-import tempfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, BinaryIO, cast
 
 import msgspec
 
+from spillway.batch.parts import Part, files_in, is_input_of
 from spillway.core.errors import ConfigError
 
-LONGEST_LINE = 64 * 2**20
-"""A longer line is not read, and becomes an error line."""
-
 _BOM = b"\xef\xbb\xbf"
-_GZIP = b"\x1f\x8b"
-_BUFFER = 1 << 20
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,24 +37,28 @@ class Source:
     """An input that can be read more than once.
 
     A pipe is first written to a temporary file without a name: its fingerprint is to be known before anything is sent.
+    Lines of a folder's files are numbered through, file after file in the order of their names.
 
     Args:
         name: path of the input, `-` for standard input.
         spool: folder of that temporary file.
+        output: what the run writes.
 
     Raises:
-        ConfigError: it can't be opened.
+        ConfigError: it can't be opened, there is nothing in the folder, or the output would come to be in it.
     """
 
-    def __init__(self, name: str, spool: Path) -> None:
+    def __init__(self, name: str, spool: Path, *, output: Path | None = None) -> None:
         self.name = "standard input" if name == "-" else name
-        try:
-            self._file = _open(name, spool)
-            head = self._file.read(2)
-            self._file.seek(0)
-        except OSError as error:
-            raise ConfigError(f"{self.name}: {error.strerror or error}") from error
-        self._text = cast("BinaryIO", gzip.GzipFile(fileobj=self._file, mode="rb")) if head == _GZIP else None
+        self._spool = spool
+        self._part: Part | None = None
+        self._folder = Path(name) if name != "-" and Path(name).is_dir() else None
+        if self._folder is None:
+            self._part = Part(name, spool)
+        elif output is not None and is_input_of(self._folder, output):
+            raise ConfigError(f"{output} is in the input's folder and would be read as a part of it; put it elsewhere")
+        else:
+            files_in(self._folder)
 
     def fingerprint(self) -> Fingerprint:
         """Read all of it once and return its fingerprint.
@@ -97,42 +90,40 @@ class Source:
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        self._file.close()
+        if self._part is not None:
+            self._part.close()
 
     def _read(self, reading: _Reading) -> Iterator[tuple[int, bytes | None]]:
-        take, whole = reading.digest.update, True
-        for raw, ends in self._pieces():
+        if self._folder is None:
+            if self._part is not None:
+                yield from self._read_part(self._part, reading)
+            return
+        for name in files_in(self._folder):
+            part = Part(name, self._spool)
+            try:
+                # What a file is called, and where it ends, belongs to what the input is.
+                reading.digest.update(f"\0{Path(name).relative_to(self._folder)}\0".encode("utf-8", "surrogateescape"))
+                yield from self._read_part(part, reading)
+            finally:
+                part.close()
+
+    @staticmethod
+    def _read_part(part: Part, reading: _Reading) -> Iterator[tuple[int, bytes | None]]:
+        take, whole, first = reading.digest.update, True, True
+        for raw, ends in part.pieces():
             take(raw)
             reading.size += len(raw)
+            text = raw[len(_BOM) :] if first and raw.startswith(_BOM) else raw
+            first = False
             if not ends:
                 whole = False
                 continue
             reading.lines += 1
-            number = reading.lines
-            text = raw[len(_BOM) :] if number == 1 and raw.startswith(_BOM) else raw
             if not whole:
-                yield number, None
+                yield reading.lines, None
             elif text and not text.isspace():
-                yield number, text
+                yield reading.lines, text
             whole = True
-
-    def _pieces(self) -> Iterator[tuple[bytes, bool]]:
-        """Yield pieces of at most the longest line, each with whether a line ends there."""
-        try:
-            file = self._text or self._file
-            file.seek(0)
-            read = file.readline
-            raw = read(LONGEST_LINE)
-            while raw:
-                if len(raw) < LONGEST_LINE or raw.endswith(b"\n"):
-                    yield raw, True
-                    raw = read(LONGEST_LINE)
-                else:
-                    following = read(LONGEST_LINE)
-                    yield raw, not following
-                    raw = following
-        except (OSError, EOFError, zlib.error) as error:
-            raise ConfigError(f"{self.name}: can't be read to its end: {error}") from error
 
 
 class _Reading:
@@ -142,24 +133,3 @@ class _Reading:
         self.digest = hashlib.blake2b(digest_size=16)
         self.size = 0
         self.lines = 0
-
-
-def _open(name: str, spool: Path) -> IO[bytes]:
-    if name == "-":
-        return _spool(sys.stdin.buffer, spool)
-    file = Path(name).open("rb", buffering=_BUFFER)  # noqa: SIM115 - the source closes it
-    if stat.S_ISREG(Path(name).stat().st_mode):
-        return file
-    with file:
-        return _spool(file, spool)
-
-
-def _spool(pipe: IO[bytes], folder: Path) -> IO[bytes]:
-    file = tempfile.TemporaryFile(dir=folder, buffering=_BUFFER)  # noqa: SIM115 - the source closes it
-    try:
-        shutil.copyfileobj(pipe, file, _BUFFER)
-        file.seek(0)
-    except BaseException:
-        file.close()
-        raise
-    return file

@@ -39,19 +39,20 @@ class Targets:
     Args:
         deployments: all of the project file, or the one that was made up for `asked`.
         asked: the name that overrides what lines say.
+        processes: in how many processes each deployment has its slots.
 
     Raises:
         ConfigError: `asked` is no deployment or group.
     """
 
-    def __init__(self, deployments: Sequence[Deployment], asked: str | None = None) -> None:
+    def __init__(self, deployments: Sequence[Deployment], asked: str | None = None, *, processes: int = 1) -> None:
         members: dict[str, list[Deployment]] = {d.name: [d] for d in deployments}
         for deployment in deployments:
             if deployment.group:
                 members.setdefault(deployment.group, [])
                 if deployment not in members[deployment.group]:
                     members[deployment.group].append(deployment)
-        self._targets = {name: _target(name, found, members) for name, found in members.items()}
+        self._targets = {name: _target(name, found, members, processes) for name, found in members.items()}
         self._models = {d.name: d.provider_model for d in deployments}
         if asked is not None and asked not in self._targets:
             raise ConfigError(unknown_name(asked, self._targets))
@@ -90,7 +91,7 @@ class Targets:
             raise ModelNotFound(unknown_name(deployment, self._models)) from None
 
 
-def _target(name: str, found: Sequence[Deployment], members: dict[str, list[Deployment]]) -> Target:
+def _target(name: str, found: Sequence[Deployment], members: dict[str, list[Deployment]], processes: int) -> Target:
     route = {d.name for d in found}
     for deployment in found:
         for fallback in deployment.fallback:
@@ -100,8 +101,8 @@ def _target(name: str, found: Sequence[Deployment], members: dict[str, list[Depl
         name=name,
         members=tuple(d.name for d in found),
         route=frozenset(route),
-        capacity=sum(d.serving.max_concurrent * d.replicas for d in found),
-        queue_capacity=sum(d.serving.queue_capacity for d in found),
+        capacity=processes * sum(d.serving.max_concurrent * d.replicas for d in found),
+        queue_capacity=processes * sum(d.serving.queue_capacity for d in found),
         attempts=first.retry.max_retries + 1,
         repeatable=frozenset(first.retry.retry_on),
         idempotent=all(d.idempotent for d in found),

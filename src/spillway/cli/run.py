@@ -28,7 +28,8 @@ Examples:
   spillway run requests.jsonl -o results.jsonl
   spillway run requests.jsonl.gz -o results.jsonl -d gpt-4o-mini --max-cost 5
   spillway run requests.jsonl -o results.jsonl --resume --retry-failed
-  cat requests.jsonl | spillway run - -o results.jsonl --ordered"""
+  cat requests.jsonl | spillway run - -o results.jsonl --ordered
+  spillway run requests/ -o results.jsonl --ray=head:6379"""
 
 _PRIORITIES = ("background", "normal", "high", "critical")
 
@@ -52,7 +53,16 @@ class _Number(click.ParamType[float]):
         return number
 
 
-@click.command(epilog=EPILOG)
+class _Command(click.Command):
+    """`--ray` takes an address after `=` only: what follows it without one is the next argument."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Return what is left of the arguments."""
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, ["--ray=" if at < end and a == "--ray" else a for at, a in enumerate(args)])
+
+
+@click.command(cls=_Command, epilog=EPILOG)
 @click.argument("input_", metavar="INPUT")
 @click.option("-o", "--output", metavar="OUTPUT", help="The file of results; `OUTPUT.spillway` is kept beside it.")
 @click.option(
@@ -88,12 +98,19 @@ class _Number(click.ParamType[float]):
 @click.option("--report", metavar="FILE.html", help="Also write a report of the run.")
 @click.option("--dry-run", is_flag=True, help="Print lines, tokens and cost; send and write nothing.")
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Send the first N lines only.")
+@click.option(
+    "--ray",
+    metavar="[=ADDRESS]",
+    help="Spread the lines over a Ray cluster (extra ray): that at HOST:PORT, else at $RAY_ADDRESS, else one on this "
+    "machine, started where none runs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(input_: str, **options: Any) -> int:
     """Answer a file of requests.
 
-    INPUT is JSON Lines, also gzipped, or - for standard input. Exits 0 when every line was answered, 1 when some are
-    error lines, 3 when the run stopped early and --resume goes on with it; 130 after Ctrl-C, 143 after SIGTERM.
+    INPUT is JSON Lines, also gzipped, Parquet, a folder of such files, or - for standard input. Exits 0 when every line
+    was answered, 1 when some are error lines, 3 when the run stopped early and --resume goes on with it; 130 after
+    Ctrl-C, 143 after SIGTERM.
     """
     as_json: bool = options["as_json"]
     if options["dry_run"]:
@@ -121,7 +138,7 @@ def command(input_: str, **options: Any) -> int:
     report = None if options["report"] is None else _report_path(options["report"])
     deployments, store = _deployments(options["config"], options["deployment"])
     try:
-        summary = _run(deployments, store, wanted, report)
+        summary = _run(deployments, store, wanted, report, options["ray"])
     except FileTroubleError as error:
         say("error", f"{error}; nothing was sent")
         return 3
@@ -154,22 +171,46 @@ def _report_path(given: str) -> Path:
 
 
 def _run(
-    deployments: tuple[Deployment, ...], store: str | Store, options: RunOptions, report: Path | None
+    deployments: tuple[Deployment, ...],
+    store: str | Store,
+    options: RunOptions,
+    report: Path | None,
+    ray_address: str | None,
 ) -> RunSummary:
     from spillway.batch import Run
     from spillway.runtime.loops import new_event_loop
 
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with contextlib.ExitStack() as open_while_running:
+        far = {} if ray_address is None else _over_ray(open_while_running, ray_address, store, options)
+        runner = open_while_running.enter_context(asyncio.Runner(loop_factory=new_event_loop))
         recorder = None
         if report is not None:
             from spillway.batch.report import Recorder
 
             recorder = Recorder(runner.get_loop().time)
-        run = Run(deployments, options, observers=[] if recorder is None else [recorder], store=store)
+        run = Run(deployments, options, observers=[] if recorder is None else [recorder], store=store, **far)
         summary = runner.run(_go(run, recorder))
     if report is not None and recorder is not None:
         _write_report(report, recorder, summary, options.max_cost_usd)
     return summary
+
+
+def _over_ray(stack: contextlib.ExitStack, address: str, store: str | Store, options: RunOptions) -> dict[str, Any]:
+    """Connect to Ray for as long as `stack` is open; return how a `Run` has its workers answer."""
+    from spillway.batch.opening import check_output
+    from spillway.ray.connection import connected
+    from spillway.ray.pool import WorkerPool, workers_that_fit
+
+    # Ray takes seconds to start: what can be refused before is.
+    check_output(options.output, resume=options.resume)
+    ray = stack.enter_context(connected(address or None))
+    workers = workers_that_fit(ray, options.concurrency)
+    return {
+        "answers": lambda deployments, observers: WorkerPool(
+            deployments, observers, ray=ray, workers=workers, store=store
+        ),
+        "processes": workers,
+    }
 
 
 def _write_report(path: Path, recorder: Recorder, summary: RunSummary, max_cost_usd: float | None) -> None:

@@ -120,7 +120,7 @@ class TokensBuilder:
         if chunk.usage is not None:
             self.usage = chunk.usage
         if chunk.about is not None:
-            self._about = merged(self._about, chunk.about)
+            self._about = dict(chunk.about) if self._about is None else merged(self._about, chunk.about)
         if not chunk.choice:
             self._first.add(chunk)
             return

@@ -59,6 +59,10 @@ def loop_clock() -> Clock:
         return time.monotonic
 
 
+unix_now: Clock = time.time
+"""Seconds since 1970, for what is told to people."""
+
+
 class LoopInSight:
     """The running loop, remembered: until Python 3.12 each question for it is a system call.
 

@@ -51,7 +51,7 @@ LimiterMode = Literal["local", "strict", "approximate", "share", "closed", "join
     strict       exactly, over all that share the store
     approximate  by telling each other through the store
     share        the store is lost: by this process alone, at its share
-    closed       the store is lost or may have forgotten, and nothing is admitted: only so does a strict limit hold
+    closed       the store is lost, and nothing is admitted: only so does a strict limit hold
     joining      the store has not been reached yet, and nothing is admitted
 """
 
@@ -65,13 +65,10 @@ LIMITER_MODES: tuple[LimiterMode, ...] = (LOCAL, STRICT, APPROXIMATE, SHARE, CLO
 
 WITHOUT_STORE: dict[LimiterMode, str] = {
     SHARE: "the store is lost, and this process keeps to its share",
-    CLOSED: "the store is lost, or may have forgotten what was sent, and a strict limit admits nothing meanwhile",
-    JOINING: "the store has not been reached yet",
+    CLOSED: "the store is lost or may have forgotten, and a strict limit lets nothing through without it",
+    JOINING: "the store has not been reached yet, and nothing is let through before",
 }
 """What a mode has to do with a refusal."""
-
-SHUT: tuple[LimiterMode, ...] = (CLOSED, JOINING)
-"""Modes that admit nothing."""
 
 HELD, SENT, OVER = 0, 1, 2
 """Stages of a lease: granted and not sent; stamped with the time it was sent; settled or given back."""
@@ -275,6 +272,8 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
         fetch: `await fetch(want, timeout_s)` asks the store for leases that serve `want` and returns whether any came,
             within `timeout_s` (it may be `inf`; a store has a limit of its own); None when `take` always asks the store
             itself.
+        trouble: `trouble(now)` says in words why nothing is let through although no limit is full, or nothing; None:
+            there is never such a reason.
     """
 
     windows: LimitWindows
@@ -283,6 +282,7 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     clock: Clock | None = None
     fetch: Callable[[AcquirePermit, float], Awaitable[bool]] | None = None
+    trouble: Callable[[float], str] | None = None
 
 
 class LimitStore(Protocol):

@@ -39,7 +39,8 @@ class RunHandle(Protocol):
 
     It may have these attributes, all optional: `request_id` (str), `limits_seen` (`LimitsSeen`, from the headers of
     this answer), `vectors` (of an embeddings request, one for each input), `warnings` (what of the request was left
-    out, a line each), `raw` (the body of a whole answer), `abort()` (a synchronous close, for when no task can await).
+    out, a line each), `raw` (the body of a whole answer), `chunks` (all of an answer that is in: they need not be
+    waited for), `abort()` (a synchronous close, for when no task can await).
 
     Where it answers the `NativeBody` of a request: `wire` (whose words they are, as `NativeBody.wire`; empty where it
     does not), and of a stream `take_frames()`, which returns the events that came since it was last called, as pairs of

@@ -17,6 +17,7 @@ from spillway.gateway.heads import Hosts, Unfit, is_from_foreign_page
 from spillway.gateway.operator import Operator
 from spillway.gateway.refusals import Refusal, refusal_of
 from spillway.gateway.seeing.counting import RequestCounts
+from spillway.gateway.timing import Timing
 from spillway.gateway.visit import Note
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Gateway:
         self._callers: Callers | None = None
         self._untold: list[Note] = []
         self._loop = LoopInSight()
+        self._timing: Timing | None = None
 
     @property
     def callers(self) -> Callers:
@@ -103,11 +105,17 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "http":
-            await self._serve(Exchange(scope, receive, send, self._loop()))
+            await self._serve(Exchange(scope, receive, send, self._timed()))
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
             raise TypeError(f"no {scope['type']} here")
+
+    def _timed(self) -> Timing:
+        loop, timing = self._loop(), self._timing
+        if timing is None or timing.loop is not loop:
+            timing = self._timing = Timing(loop)
+        return timing
 
     def ready(self) -> bool:
         """Return whether some deployment can serve and it is not about to stop."""

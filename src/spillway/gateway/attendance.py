@@ -15,6 +15,9 @@ from spillway.gateway.patience import Patience
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from spillway.core.alarms import Timer
+    from spillway.gateway.timing import Timing
+
 WRITE_TIMEOUT_S = 30.0
 """How long a caller may take no byte of an answer."""
 
@@ -43,7 +46,7 @@ class Attendance:
     Args:
         receive: ASGI's; called once the body was read, and by nobody else from then on.
         send: ASGI's.
-        loop: the running one.
+        timing: of the running loop.
 
     Attributes:
         gone: whether the caller has left, or took nothing for `WRITE_TIMEOUT_S`.
@@ -62,20 +65,22 @@ class Attendance:
         "_struck",
         "_task",
         "_timer",
+        "_timing",
         "_writes",
         "gone",
         "keep_alive",
         "waited_s",
     )
 
-    def __init__(self, receive: Receive, send: Send, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, receive: Receive, send: Send, timing: Timing) -> None:
         self._receive = receive
         self._send = send
-        self._loop = loop
+        self._loop = timing.loop
+        self._timing = timing
         self._task: asyncio.Task[Any] | None = None
         self._before = 0
         self._struck = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._leaving: asyncio.Future[MutableMapping[str, Any]] | None = None
         self._breath: asyncio.Task[None] | None = None
         self._writes = 0  # pieces that are on their way out
@@ -90,7 +95,7 @@ class Attendance:
             raise RuntimeError("an answer is made by a task")
         self._task = task
         self._before = task.cancelling()
-        self._timer = self._loop.call_later(LISTEN_AFTER_S, self._look)
+        self._timer = self._timing.soon.call_at(self._loop.time() + LISTEN_AFTER_S, self._look)
         return self
 
     def __exit__(
@@ -110,8 +115,8 @@ class Attendance:
             if only_ours and kind is asyncio.CancelledError:
                 raise CallerGone from None
 
-    async def put(self, message: MutableMapping[str, Any]) -> None:
-        """Send one message.
+    async def put(self, message: MutableMapping[str, Any], then: MutableMapping[str, Any] | None = None) -> None:
+        """Send one message, and another one after it.
 
         Raises:
             CallerGone: the caller has left, or takes nothing.
@@ -120,13 +125,17 @@ class Attendance:
             raise CallerGone
         try:
             if self._task is None:
-                with Patience(self._loop.time() + WRITE_TIMEOUT_S, self._loop):
+                with Patience(self._loop.time() + WRITE_TIMEOUT_S, self._loop, self._timing.late):
                     await self._send(message)
+                    if then is not None:
+                        await self._send(then)
                 return
             began = self._since = self._loop.time()
             self._writes += 1
             try:
                 await self._send(message)
+                if then is not None:
+                    await self._send(then)
             finally:
                 self._writes -= 1
                 self._since = self._loop.time()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from spillway.core.clock import clock_of, new_id
+from spillway.core.clock import new_id
 from spillway.gateway.attendance import Attendance, CallerGone, Receive, Send
 from spillway.gateway.heads import check_form, check_size, has_body, is_last, read_headers
 from spillway.gateway.intake import check_content_type, json_object, read_body
 
 if TYPE_CHECKING:
-    import asyncio
+    from spillway.gateway.timing import Timing
 
 __all__ = ["CallerGone", "Exchange", "Receive", "Scope", "Send"]
 
@@ -50,9 +51,9 @@ class Exchange:
     __slots__ = (
         "_body_read",
         "_body_s",
-        "_loop",
         "_receive",
         "_scope",
+        "_timing",
         "attendance",
         "begun",
         "clock",
@@ -67,7 +68,7 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, timing: Timing) -> None:
         self.method: str = scope["method"]
         self.path: str = _path_of(scope)
         self.query: bytes = scope.get("query_string", b"")
@@ -78,11 +79,11 @@ class Exchange:
         self.request_id = _named(headers.get("x-request-id")) or f"req_{new_id()}"
         self.begun = False
         self.status = 0
-        self.attendance = Attendance(receive, send, loop)
+        self.attendance = Attendance(receive, send, timing)
         self.extra_headers: dict[str, str] = {}
         self._body_s = 0.0
-        self.clock = clock_of(loop)
-        self._loop = loop
+        self.clock = timing.clock
+        self._timing = timing
         self._receive = receive
         self._scope = scope
         self._body_read = False
@@ -123,7 +124,7 @@ class Exchange:
         """
         began = self.clock()
         try:
-            body = await read_body(self._receive, self.headers, self._loop)
+            body = await read_body(self._receive, self.headers, self._timing)
         finally:
             self._body_s += self.clock() - began
         self._body_read = True
@@ -152,8 +153,16 @@ class Exchange:
 
     async def answer(self, status: int, body: bytes, headers: Mapping[str, str], kind: bytes = JSON) -> None:
         """Send a whole answer."""
-        await self._begin(status, {**headers, "content-length": str(len(body))}, kind)
-        await self.end(b"" if self.method == "HEAD" else body)
+        head = self._head(status, headers, kind)
+        head["headers"].append((b"content-length", b"%d" % len(body)))
+        if self.method == "HEAD":
+            body = b""
+        if len(body) > PIECE:
+            await self.attendance.put(head)
+            await self.end(body)
+        else:
+            self.attendance.keep_alive = b""
+            await self.attendance.put(head, {"type": "http.response.body", "body": body})
 
     async def answer_json(self, status: int, value: Any, headers: Mapping[str, str] | None = None) -> None:
         """Send a whole answer of JSON."""
@@ -165,7 +174,9 @@ class Exchange:
         Args:
             keep_alive: what is sent after 15 s without an event, while the caller's attendance is watched.
         """
-        await self._begin(200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}, EVENTS)
+        await self.attendance.put(
+            self._head(200, {**headers, "cache-control": "no-cache", "x-accel-buffering": "no"}, EVENTS)
+        )
         self.attendance.keep_alive = keep_alive
 
     async def write(self, data: bytes) -> None:
@@ -191,14 +202,15 @@ class Exchange:
             data = b""
         await self.attendance.put({"type": "http.response.body", "body": data})
 
-    async def _begin(self, status: int, headers: Mapping[str, str], kind: bytes) -> None:
+    def _head(self, status: int, headers: Mapping[str, str], kind: bytes) -> dict[str, Any]:
+        """Return the message that begins the answer; no other answer is possible from here on."""
         self.begun = True
         self.status = status
         rows = [(b"content-type", kind), _NOSNIFF, (b"x-request-id", self.request_id.encode("latin-1", "replace"))]
         if self.extra_headers:
             headers = {**self.extra_headers, **headers}
-        rows += [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
-        await self.attendance.put({"type": "http.response.start", "status": status, "headers": rows})
+        rows += [(_name(name), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        return {"type": "http.response.start", "status": status, "headers": rows}
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.path} {'begun' if self.begun else 'open'}>"
@@ -209,6 +221,12 @@ def _named(request_id: str | None) -> str | None:
     if request_id and len(request_id) <= _LONGEST_ID and request_id.isascii() and request_id.isprintable():
         return request_id
     return None
+
+
+@lru_cache(maxsize=256)
+def _name(name: str) -> bytes:
+    """Return the name of a header as it is sent."""
+    return name.encode("latin-1")
 
 
 def _path_of(scope: Scope) -> str:

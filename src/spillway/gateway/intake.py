@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
@@ -13,6 +13,7 @@ from spillway.core.errors import BadRequest
 from spillway.core.places import without_places
 from spillway.gateway.heads import Unfit
 from spillway.gateway.patience import Patience
+from spillway.gateway.timing import Timing
 
 BODY_LIMIT = 64 * 1024 * 1024
 """Bytes of a body, as it comes and after decompression."""
@@ -43,13 +44,11 @@ T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-async def read_body(
-    receive: Receive, headers: Mapping[str, str], loop: asyncio.AbstractEventLoop | None = None
-) -> bytes:
-    """Return the whole body, decompressed.
+def read_body(receive: Receive, headers: Mapping[str, str], timing: Timing | None = None) -> Coroutine[Any, Any, bytes]:
+    """Return the whole body, decompressed, to be awaited at once.
 
     Args:
-        loop: the running one, if it is known.
+        timing: of the running loop, if it is known.
 
     Raises:
         Unfit: it is longer than `BODY_LIMIT` (413), came too slowly (408), in a coding that is not taken (415), or not
@@ -62,16 +61,17 @@ async def read_body(
         raise Unfit(415, "content-encoding must be gzip or identity")
     if int(headers.get("content-length", "0")) > BODY_LIMIT:
         raise Unfit(413, f"the body is larger than {BODY_LIMIT} bytes")
-    body = await _pieces(receive, loop or asyncio.get_running_loop())
-    return body if plain else await _inflated(body)
+    pieces = _pieces(receive, timing or Timing(asyncio.get_running_loop()))
+    return pieces if plain else _inflated(pieces)
 
 
-async def _pieces(receive: Receive, loop: asyncio.AbstractEventLoop) -> bytes:
+async def _pieces(receive: Receive, timing: Timing) -> bytes:
+    loop = timing.loop
     began = loop.time()
     pieces: list[bytes] = []
     size = 0
     try:
-        with Patience(began + BODY_TIMEOUT_S, loop) as patience:
+        with Patience(began + BODY_TIMEOUT_S, loop, timing.late) as patience:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -92,8 +92,9 @@ async def _pieces(receive: Receive, loop: asyncio.AbstractEventLoop) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def _inflated(body: bytes) -> bytes:
+async def _inflated(pieces: Coroutine[Any, Any, bytes]) -> bytes:
     """Return a gzip body unpacked, never more than `BODY_LIMIT` of it in memory, and what is large in a thread."""
+    body = await pieces
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
         plain = inflate.decompress(body, _AT_ONCE)
@@ -138,6 +139,8 @@ def check_content_type(headers: Mapping[str, str]) -> None:
         Unfit: 415.
     """
     kind = headers.get("content-type")
+    if kind == "application/json":
+        return
     if kind is None:
         if "origin" in headers:
             raise Unfit(415, "content-type must be application/json")
@@ -162,7 +165,7 @@ def json_object(raw: bytes) -> dict[str, Any]:
         raise BadRequest("the body nests too deeply", reason="json") from None
     except ValueError:
         raise BadRequest("the body is not JSON", reason="json") from None
-    if not isinstance(value, dict):
+    if type(value) is not dict:
         raise BadRequest("the body is not a JSON object", reason="json")
     if parts > DEEPEST and _nests_deeper(value, DEEPEST):
         raise BadRequest(f"the body nests deeper than {DEEPEST} levels", reason="json")

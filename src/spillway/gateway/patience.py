@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from spillway.core.alarms import Timer, Timers
+
 
 class Patience:
     """Cancels the task inside when its time is over, and raises TimeoutError in place of that cancellation.
@@ -17,15 +19,17 @@ class Patience:
     Args:
         at: the loop's seconds.
         loop: the running one.
+        timers: who is asked to tell when the time is over; by default the loop.
     """
 
-    __slots__ = ("_at", "_before", "_loop", "_struck", "_task", "_timer")
+    __slots__ = ("_at", "_before", "_loop", "_struck", "_task", "_timer", "_timers")
 
-    def __init__(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, at: float, loop: asyncio.AbstractEventLoop, timers: Timers | None = None) -> None:
         self._at = at
+        self._timers: Timers = loop if timers is None else timers
         self._loop = loop
         self._task: asyncio.Task[Any]
-        self._timer: asyncio.TimerHandle
+        self._timer: Timer
         self._before = 0
         self._struck = False
 
@@ -35,13 +39,13 @@ class Patience:
             raise RuntimeError("only a task has patience")
         self._task = task
         self._before = task.cancelling()
-        self._timer = self._loop.call_at(self._at, self._strike)
+        self._timer = self._timers.call_at(self._at, self._strike)
         return self
 
     def until(self, at: float) -> None:
         """Have its end at another time."""
         self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._strike)
+        self._timer = self._timers.call_at(at, self._strike)
 
     def _strike(self) -> None:
         self._struck = True

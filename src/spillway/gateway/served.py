@@ -28,6 +28,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         waited_s: waiting for the caller: for the pieces of its body, and for it to take those of the answer.
         overhead_s: what is left of `elapsed_s`: the gateway's own share.
         traceparent: of the caller's headers, unread; empty without one.
+        plain: seconds of its one attempt and up to its first content, where that is told of here alone.
         cost_pico: pico-USD of all attempts; None: the price is unknown.
     """
 
@@ -53,6 +54,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     overhead_s: float = 0.0
     usage: Usage | None = None
     cost_pico: int | None = 0
+    plain: tuple[float, float] | None = None
     method: str = ""
     traceparent: str = ""
 

@@ -109,6 +109,7 @@ class Note:
             waited_s=waited,
             overhead_s=max(0.0, elapsed - queued - upstream - waited),
             usage=self.usage,
+            plain=None if errand is None else errand.plain,
             cost_pico=self.cost_pico,
         )
 
@@ -140,11 +141,11 @@ class Visit:
         self._gate = caller.gate()
         self._permit = permit
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         self._exchange.attendance.__enter__()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         note = self.note
@@ -244,13 +245,15 @@ def admitted(
         priority = caller.priority(wishes.priority)
     except ValueError as error:
         raise BadRequest(f"x-spillway-priority: {error}", param="x-spillway-priority") from None
-    request = msgspec.structs.replace(
-        request,
-        priority=priority,
-        timeout_s=wishes.timeout_s,
-        fallback=wishes.fallback,
-        max_cost_usd=wishes.max_cost_usd,
-    )
+    wanted = (priority, wishes.timeout_s, wishes.fallback, wishes.max_cost_usd)
+    if wanted != (request.priority, request.timeout_s, request.fallback, request.max_cost_usd):
+        request = msgspec.structs.replace(
+            request,
+            priority=priority,
+            timeout_s=wishes.timeout_s,
+            fallback=wishes.fallback,
+            max_cost_usd=wishes.max_cost_usd,
+        )
     answers = request.inputs is None and not request.counts
     permit = caller.admit(understood(input_bound, request), request.max_tokens if answers else 0)
     return Visit(gateway, caller, exchange, note, model, request, permit)

@@ -58,7 +58,7 @@ class StreamWire(Protocol):
 class WholeAnswer:
     """The `RunHandle` of an answer that is in; `vectors` is set for embeddings."""
 
-    __slots__ = ("_chunks", "limits_seen", "raw", "request_id", "vectors", "warnings", "wire")
+    __slots__ = ("_chunks", "chunks", "limits_seen", "raw", "request_id", "vectors", "warnings", "wire")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class WholeAnswer:
         warnings: tuple[str, ...] = (),
         wire: str = "",
     ) -> None:
+        self.chunks = chunks
         self._chunks: list[TokenChunk] | None = chunks
         self.request_id = request_id
         self.limits_seen = limits_seen

@@ -46,6 +46,7 @@ from spillway.remote.engine.whole import Answer, conclude
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from spillway.core.clock import Clock
     from spillway.core.ports import RunHandle
     from spillway.remote.engine.call import Call
     from spillway.remote.engine.core import Engine
@@ -97,8 +98,11 @@ async def answer(call: Call, route: Sequence[Target]) -> Answer | LiveStream:
     try:
         while True:
             try:
-                result = await _ask_in_time(call, route[stop], route[stop + 1 :])
-            except InferenceError as error:
+                result = await _ask(call, route[stop], route[stop + 1 :])
+            except (InferenceError, asyncio.CancelledError) as caught:
+                error = caught if isinstance(caught, InferenceError) else _cut_between(call)
+                if error is None:
+                    raise
                 # What falls back beside refusals and trouble is for the asked deployment to say.
                 ruling = call.tried[0] if stop else call.engine
                 if stop + 1 == len(route) or not _falls_back(call, error, ruling):
@@ -123,19 +127,16 @@ async def answer(call: Call, route: Sequence[Target]) -> Answer | LiveStream:
             result.fell_back = stop > 0
 
 
-async def _ask_in_time(call: Call, target: Target, later: Sequence[Target]) -> Answer | LiveStream:
-    """Ask one target; what is cut short between two attempts ends in an InferenceError as well."""
-    try:
-        return await _ask(call, target, later)
-    except asyncio.CancelledError:
-        watch = call.watch
-        if not watch.absorbs():
-            raise
-        reason, watch.fired = watch.fired, None
-        engine = call.engine
-        raise (
-            engine.refusal(SHUTTING_DOWN) if reason == SHUTTING_DOWN else out_of_time(call, engine)
-        ) from call.last_error
+def _cut_between(call: Call) -> InferenceError | None:
+    """Return what a cancellation between two attempts means, None when it is not the watchdog's."""
+    watch = call.watch
+    if not watch.absorbs():
+        return None
+    reason, watch.fired = watch.fired, None
+    engine = call.engine
+    error: InferenceError = engine.refusal(SHUTTING_DOWN) if reason == SHUTTING_DOWN else out_of_time(call, engine)
+    error.__cause__ = call.last_error
+    return error
 
 
 async def _ask(call: Call, target: Target, later: Sequence[Target]) -> Answer | LiveStream:
@@ -179,9 +180,9 @@ def _shift_early(call: Call, engine: Engine, later: Sequence[Target]) -> None:
     """Raise the refusal to come when waiting for it is longer than `fallback_after_s` and a healthy fallback exists."""
     if not any(target.healthy() for target in later):
         return
-    limiter = engine.gates.limiter
-    if limiter.shut():
-        raise RateLimited(limiter.why(), reason="store")
+    trouble = engine.gates.limiter.trouble()
+    if trouble:
+        raise RateLimited(trouble, reason="store")
     wait = predicted_wait(engine, call)
     if wait <= engine.deployment.fallback_after_s:
         return
@@ -280,14 +281,15 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Answer | LiveStr
         if limits_seen is not None:
             engine.gates.limiter.observe(limits_seen)
         reads = aiter(handle)
-        async for chunks in reads:
-            for chunk in chunks:
-                built.add(chunk)
-                if first_content_at is None and chunk.commits:
-                    first_content_at = clock()
-            if first_content_at is not None and call.stream:
-                grant.ticket.success(first_content_at - started)
-                return LiveStream(call, engine, grant, handle, reads, built, chunks, started, first_content_at)
+        whole = None if call.stream else getattr(handle, "chunks", None)
+        if whole is not None:
+            first_content_at = _take_in(whole, built, clock)
+        else:
+            async for chunks in reads:
+                first_content_at = _take_in(chunks, built, clock, first_content_at)
+                if first_content_at is not None and call.stream:
+                    grant.ticket.success(first_content_at - started)
+                    return LiveStream(call, engine, grant, handle, reads, built, chunks, started, first_content_at)
         if first_content_at is None:
             if built.usage is None and getattr(handle, "vectors", None) is None:
                 raise ServerError("the answer was empty", reason="empty")
@@ -310,6 +312,17 @@ async def _attempt(call: Call, engine: Engine, grant: Grant) -> Answer | LiveStr
         if error is caught:
             raise
         raise error from caught
+
+
+def _take_in(
+    chunks: Sequence[TokenChunk], built: TokensBuilder, clock: Clock, first_content_at: float | None = None
+) -> float | None:
+    """Add chunks to an answer; return when its first content came."""
+    for chunk in chunks:
+        built.add(chunk)
+        if first_content_at is None and chunk.commits:
+            first_content_at = clock()
+    return first_content_at
 
 
 def _as_inference_error(call: Call, engine: Engine, grant: Grant, caught: BaseException) -> InferenceError | None:

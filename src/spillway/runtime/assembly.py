@@ -25,6 +25,7 @@ from spillway.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from spillway.core.ports import ModelRunner, RunnerFactory
     from spillway.core.spend_journal import SpendJournal
+    from spillway.runtime.live_traffic import LiveTraffic
     from spillway.stores.shared import Sharing
     from spillway.stores.sqlite import SqliteState
 
@@ -75,6 +76,7 @@ class Assembly:
     ) -> None:
         self._state: SqliteState | None = None
         self._sharing: Sharing | None = None
+        self._live: LiveTraffic | None = None
         self.deployments = tuple(deployments)
         self._factories = dict(runners)
         self._environ = MaskedVariables(environ)
@@ -100,6 +102,10 @@ class Assembly:
         """
         self._state = state
         self._sharing = sharing
+        if sharing is not None:
+            from spillway.runtime.live_traffic import LiveTraffic  # noqa: PLC0415 - only where something is shared
+
+            self._live = LiveTraffic(sharing)
         return [engine for deployment in self.deployments for engine in self.engines_of(deployment, loop)]
 
     def engines_of(self, deployment: Deployment, loop: asyncio.AbstractEventLoop) -> list[Engine]:
@@ -130,6 +136,8 @@ class Assembly:
             gates.journal = kept.journal
             engine = Engine(options, runners, gates, loop)
             engine.metrics = kept.metrics
+            if self._live is not None and engine.pool.leftover is not None:
+                self._live.join(_policy_name(deployment, key), engine.pool.leftover)
             engines.append(engine)
         return engines
 

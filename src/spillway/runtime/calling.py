@@ -32,6 +32,7 @@ def call_of(request: GenerateRequest, route: Sequence[RouteTarget], tenant: str,
     return Call(
         request,
         loop=first.loop,
+        timers=first.alarms,
         timeout_s=timeout_s,
         input_bound=input_bound(request),
         stream=stream,

@@ -47,7 +47,8 @@ class Cluster(Asking):
         environ: where secrets `from_env` are read; default: the process's environment.
         observers: told of every attempt and every request.
         drain_s: how long closing waits for what runs.
-        state: an SQLite file in which spend outlives the process; None: nothing does. One Cluster at a time uses it.
+        state: an SQLite file in which spend outlives the process; None: nothing does. One process at a
+            time uses it, with its children.
         store: where limits, budgets and circuits are shared with other processes: the URL of a Redis (extra `redis`) or
             a `Store`; `memory`: they are this Cluster's own.
 

@@ -38,6 +38,12 @@ def environment() -> Mapping[str, str]:
     return MaskedVariables(os.environ)  # noqa: TID251 - this is the one reader of it
 
 
+def set_default_variables(variables: Mapping[str, str]) -> None:
+    """Set variables of this process's environment that are not set: what a library reads nowhere else."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)  # noqa: TID251 - see above
+
+
 def find_config(given: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
     """Return the project file to use: the one given, else `./spillway.toml`, else `$SPILLWAY_CONFIG`, else None."""
     if given is not None:

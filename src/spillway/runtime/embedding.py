@@ -88,6 +88,10 @@ class EmbeddingErrand:
         return sum(errand.attempts for errand in self._errands)
 
     @property
+    def plain(self) -> None:
+        """Observers were told of all its attempts."""
+
+    @property
     def retries(self) -> int:
         """Attempts that repeated a failed one."""
         return sum(errand.retries for errand in self._errands)

@@ -66,6 +66,11 @@ class Errand:
         return any(each not in asked for each in (*call.tried, engine) if each)
 
     @property
+    def plain(self) -> tuple[float, float] | None:
+        """Seconds of its only attempt, and up to the first content, where observers may not have been told of that."""
+        return self._call.plain
+
+    @property
     def retries(self) -> int:
         """Attempts that repeated a failed one."""
         return self._call.retries

@@ -108,6 +108,12 @@ ENGINES = (
     ),
     _counter("spillway_cost_usd_total", "deployment", says="Cost of all attempts; 0 where the price is unknown."),
     _gauge("spillway_breaker_state", "deployment", "entry", "state", says="1 for the state the circuit is in, else 0."),
+    _gauge(
+        "spillway_breaker_shared",
+        "deployment",
+        "entry",
+        says="1 while the circuit is that of all processes that share a store.",
+    ),
     _counter("spillway_breaker_transitions_total", "deployment", "entry", "state", says="Times a state was entered."),
     _gauge(
         "spillway_limit",

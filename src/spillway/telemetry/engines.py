@@ -107,6 +107,7 @@ def budget_rows(prefix: str, name: str, ledger: CostLedger) -> Iterator[Row]:
 
 def _breaker(name: str, entry: str, engine: Engine) -> Iterator[Row]:
     seen = engine.gates.breaker.snapshot()
+    yield _row("breaker_shared", (name, entry), bool(seen.shared))
     for state in CircuitState:
         labels = (name, entry, state.name.lower())
         yield _row("breaker_state", labels, seen.state is state)

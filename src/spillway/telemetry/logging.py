@@ -14,6 +14,8 @@ from typing import Any, TextIO
 
 import msgspec
 
+from spillway.core.clock import unix_now
+
 ROOT = "spillway"
 MOST_PENDING = 10_000
 """Lines that may wait for their writer; what would be one more is dropped, and counted."""
@@ -23,15 +25,57 @@ _DANGEROUS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a
 _encode = msgspec.json.Encoder().encode
 
 
-def tell(logger: logging.Logger, level: int, event: str, fields: Mapping[str, Any]) -> None:
+Fields = Mapping[str, Any] | msgspec.Struct
+"""The fields of an event; of a struct those that are its defaults are left out, so they must be None or empty."""
+
+
+def tell(logger: logging.Logger, level: int, event: str, fields: Fields) -> None:
     """Log an event with fields of its own; what is None or empty is left out of the line.
 
-    Complexity: 3 µs where it is written, formatting apart, which the writer does; 0.1 µs where it is not.
+    Complexity: 1 µs where our writer is all that listens, formatting apart, which the writer does; 0.1 µs where nobody
+    does.
     """
-    if logger.isEnabledFor(level):
-        record = logger.makeRecord(logger.name, level, "", 0, event, (), None)
-        record.fields = fields
-        logger.handle(record)
+    if not logger.isEnabledFor(level):
+        return
+    above = logger.parent
+    if (
+        above is not None
+        and len(above.handlers) == 1
+        and type(writer := above.handlers[0]) is LineWriter
+        and not (logger.handlers or logger.filters or writer.filters or above.propagate)
+        and logger.propagate
+    ):
+        writer.take(Event(logger.name, level, event, fields))
+        return
+    record = logger.makeRecord(logger.name, level, "", 0, event, (), None)
+    record.fields = fields
+    logger.handle(record)
+
+
+class Event:
+    """What a `LogRecord` would say of an event, for a tenth of its price."""
+
+    __slots__ = ("created", "exc_info", "fields", "levelno", "name", "word")
+
+    def __init__(self, name: str, levelno: int, word: str, fields: Fields) -> None:
+        self.name = name
+        self.levelno = levelno
+        self.word = word
+        self.fields = fields
+        self.created = unix_now()
+        self.exc_info = None
+
+    @property
+    def levelname(self) -> str:
+        """The level in words."""
+        return logging.getLevelName(self.levelno)
+
+    def getMessage(self) -> str:  # noqa: N802 # as of a `LogRecord`
+        """Return the event."""
+        return self.word
+
+
+Told = Event | logging.LogRecord
 
 
 class _Formatter(logging.Formatter):
@@ -44,17 +88,27 @@ class _Formatter(logging.Formatter):
     def __init__(self, *, quotes: bool = False) -> None:
         super().__init__()
         self._quotes = quotes
+        self._second = 0
+        self._words = ""
 
-    def parts(self, record: logging.LogRecord) -> dict[str, Any]:
-        """Return the fields of a line, in order; of an exception its type and its place."""
-        at = datetime.fromtimestamp(record.created, UTC)
-        parts = {
-            "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    def head(self, record: Told) -> dict[str, Any]:
+        """Return what every line begins with."""
+        second, micros = divmod(round(record.created * 1_000_000), 1_000_000)
+        if second != self._second:
+            self._second, self._words = second, f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
+        return {
+            "time": f"{self._words}.{micros // 1000:03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
         }
+
+    def parts(self, record: Told) -> dict[str, Any]:
+        """Return the fields of a line, in order; of an exception its type and its place."""
+        parts = self.head(record)
         fields = getattr(record, "fields", None)
+        if isinstance(fields, msgspec.Struct):
+            fields = msgspec.structs.asdict(fields)
         if fields:
             parts.update({name: value for name, value in fields.items() if value is not None and value != ""})
         if record.exc_info and record.exc_info[1] is not None:
@@ -65,20 +119,25 @@ class _Formatter(logging.Formatter):
 class JsonFormatter(_Formatter):
     """One JSON object a line; no character of it can end the line or command a terminal."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def format(self, record: Told) -> str:
         """Return the line."""
-        parts = self.parts(record)
+        fields = getattr(record, "fields", None)
         try:
-            line = _encode(parts).decode()
+            if type(record) is Event and isinstance(fields, msgspec.Struct):
+                rest = _encode(fields).decode()
+                line = _encode(self.head(record)).decode()[:-1] + (f",{rest[1:]}" if len(rest) > 2 else "}")
+            else:
+                line = _encode(self.parts(record)).decode()
         except (TypeError, UnicodeEncodeError):
-            line = _encode({name: _plain(value) for name, value in parts.items()}).decode()
-        return _DANGEROUS.sub(_as_json, line)
+            line = _encode({name: _plain(value) for name, value in self.parts(record).items()}).decode()
+        # JSON has no other control character unescaped.
+        return line if line.isascii() and "\x7f" not in line else _DANGEROUS.sub(_as_json, line)
 
 
 class TextFormatter(_Formatter):
     """A line for people: time, level, event, then `name=value`."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def format(self, record: Told) -> str:
         """Return the line."""
         parts = self.parts(record)
         at, level, _, event = (parts.pop(name) for name in ("time", "level", "logger", "event"))
@@ -99,7 +158,7 @@ class LineWriter(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._stream = stream
-        self._due: deque[logging.LogRecord] = deque()
+        self._due: deque[Told] = deque()
         self._dropped = 0
         self._counting = threading.Lock()
         self._writing = threading.Lock()
@@ -110,12 +169,16 @@ class LineWriter(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a record; never waits."""
+        if record.args:
+            record.msg, record.args = record.getMessage(), None
+        return self.take(record)
+
+    def take(self, record: Told) -> bool:
+        """Take a record or an event; return False where too many wait to be written."""
         if len(self._due) >= MOST_PENDING:
             with self._counting:
                 self._dropped += 1
             return False
-        if record.args:
-            record.msg, record.args = record.getMessage(), None
         self._due.append(record)
         if not self._some.is_set():
             self._some.set()
@@ -155,7 +218,7 @@ class LineWriter(logging.Handler):
         for _ in range(count):
             record = self._due.popleft()
             try:
-                lines.append(self.format(record))
+                lines.append(self.format(record))  # type: ignore[arg-type] # our formatters take events too
             except Exception as error:  # noqa: BLE001 - a line that can't be told must not end all others
                 lines.append(f"a log line of {record.name} could not be formatted: {type(error).__name__}")
         with self._counting:

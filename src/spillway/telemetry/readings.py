@@ -50,11 +50,12 @@ class Tally:
     def add(self, labels: Labels, amount: float = 1) -> None:
         """Add to the number of these labels."""
         rows = self._rows
-        if labels not in rows:
+        try:
+            rows[labels] += amount
+        except KeyError:
             if len(rows) >= MOST_ROWS:
                 labels = (OTHER,) * self._width
-            rows.setdefault(labels, 0)
-        rows[labels] += amount
+            rows[labels] = rows.get(labels, 0) + amount
 
     def rows(self) -> list[tuple[Labels, float | Distribution]]:
         """Return all numbers."""

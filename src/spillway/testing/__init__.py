@@ -1,5 +1,6 @@
 """Test doubles and conformance suites for users: virtual time, scripted runners, recordings, suites for their ports."""
 
+from spillway.testing.actor_conformance import ACTOR_CHECKS, ActorSubject
 from spillway.testing.clock import ManualClock, VirtualTimeLoop, run_virtual
 from spillway.testing.limit_conformance import LIMIT_CHECKS, LimitsSubject
 from spillway.testing.replay import Cassette
@@ -17,6 +18,8 @@ __all__ = [
     "Reply",
     "ScriptedRunner",
     # conformance
+    "ACTOR_CHECKS",
+    "ActorSubject",
     "LIMIT_CHECKS",
     "LimitsSubject",
     "RUNNER_CHECKS",

@@ -256,7 +256,7 @@ async def refuses_without_a_store(subject: LimitsSubject) -> None:
     async with holders(subject, 1, limits) as (one,):
         await sent(one)
         async with subject.cut():
-            await sleep(subject.lease_s + 0.4)
+            await sleep(subject.lease_s + 1.5)
             clock = loop_clock()
             began, refused = clock(), 0
             for _ in range(3):

@@ -130,7 +130,7 @@ def test_the_project_file_is_read_again_by_all_and_by_one_alone_where_it_is_wron
         del read[3:]
         read.append(0)
         wrong = await stage.gateways[2].ask("POST", "/admin/reload", {}, headers=kind)
-        assert (wrong.status, read) == (400, [0, 1, 2, 0, 2])
+        assert (wrong.status, read[3:]) == (400, [0, 2])
 
     play(test)
 

@@ -12,6 +12,7 @@ from spillway.batch.files import FileTroubleError, GrowingFile, holder_of, lock
 from spillway.batch.intake import Intake
 from spillway.batch.lines import BadLine, Line, parse_line, read_id
 from spillway.batch.opening import sidecar_of, take_up
+from spillway.batch.parts import LONGEST_LINE
 from spillway.batch.past import read_header, read_past
 from spillway.batch.results import answer_line, error_line, read_written
 from spillway.batch.seen import IdSet, LineSet
@@ -26,7 +27,7 @@ from spillway.batch.sidecar import (
     encode_done,
     encode_send,
 )
-from spillway.batch.source import LONGEST_LINE, Fingerprint, InputChangedError, Source
+from spillway.batch.source import Fingerprint, InputChangedError, Source
 from spillway.batch.spend import RUN_CAP, LineGate, RunBudget
 from spillway.batch.targets import Targets
 from spillway.core.errors import BadRequest, BudgetExceeded, ConfigError
@@ -161,7 +162,7 @@ def test_a_source_reads_the_same_twice_and_notices_a_change(tmp_path):
 
 
 def test_a_line_that_is_too_long_is_passed_over_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("spillway.batch.source.LONGEST_LINE", 10)
+    monkeypatch.setattr("spillway.batch.parts.LONGEST_LINE", 10)
     path = tmp_path / "in.jsonl"
     path.write_bytes(b"{1}\n" + b"x" * 35 + b"\n{3}\n" + b"y" * 9 + b"\n" + b"z" * 10)
     source = Source(str(path), tmp_path)

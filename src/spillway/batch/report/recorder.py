@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from spillway.batch.answers import Breaker
 from spillway.batch.report.breaker_track import BreakerTrack
 from spillway.batch.report.timeline import BINS, Timeline
 from spillway.core.clock import Clock
-from spillway.remote.circuit_breaker import CircuitBreakerHandle
 from spillway.remote.engine.metrics import AttemptRecord, Histogram, RequestRecord
 
 _MOST_CODES = 24
@@ -145,7 +145,7 @@ class Recorder:
         if record.fell_back:
             track.fell_back += 1
 
-    def watch(self, name: str, breaker: CircuitBreakerHandle) -> Callable[[], None]:
+    def watch(self, name: str, breaker: Breaker) -> Callable[[], None]:
         """Record the states of a deployment's breaker from now on; returns how to stop, which `close` does for all.
 
         A second call for the same name takes the place of the first.

@@ -57,6 +57,16 @@ class Mailbox:
         self._envelopes.append(envelope)
         self.wake()
 
+    @property
+    def room(self) -> int:
+        """How many messages it takes now."""
+        return 0 if self._closed else self.capacity - len(self._envelopes)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._closed
+
     def withdraw(self, envelope: Envelope) -> None:
         """Take a message out again, if it is still there."""
         try:
@@ -112,6 +122,16 @@ class LocalRef(Generic[M]):
     def name(self) -> str:
         """See `ActorRef.name`."""
         return self._mailbox.name
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its mailbox takes nothing now and will again."""
+        return not self._mailbox.closed and self._mailbox.room <= 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its mailbox takes nothing more."""
+        return self._mailbox.closed
 
     def tell(self, message: M) -> None:
         """See `ActorRef.tell`."""

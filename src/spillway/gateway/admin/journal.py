@@ -61,7 +61,8 @@ class Journal:
     def turned(self, deployment: str, event: BreakerEvent) -> None:
         """Note that a circuit changed its state."""
         now, before = _STATES[event.state.name], _STATES[event.previous.name]
-        self._add("circuit", deployment, f"{before} → {now} ({event.reason.replace('_', ' ')})")
+        where = ", at another process" if event.node else ""
+        self._add("circuit", deployment, f"{before} → {now} ({event.reason.replace('_', ' ')}{where})")
 
     def since(self, number: int) -> list[dict[str, Any]]:
         """Return the entries after that number that are still kept, the oldest first, as plain values."""

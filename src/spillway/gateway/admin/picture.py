@@ -93,6 +93,7 @@ def _breaker(keys: Sequence[BreakerSnapshot]) -> dict[str, Any]:
         "state": best.state.name,
         "retry_after_s": None if math.isinf(wait) else wait,
         "held_closed": best.held_closed,
+        "shared": best.shared,
         "window_calls": best.window_calls,
         "window_failures": best.window_failures,
         "opened": sum(count for state, count in best.transitions.items() if state.name == "OPEN"),

@@ -27,6 +27,7 @@ class Recent:
     """
 
     heeds_requests = False
+    heeds_plain = False
 
     def __init__(self) -> None:
         self.count = 0
@@ -117,13 +118,21 @@ def _values(record: Served, attempts: Iterable[AttemptRecord], number: int, epoc
         "output_tokens": None if usage is None else usage.output_tokens,
         "cost_usd": None if record.cost_pico is None else pico_to_usd(record.cost_pico),
         "tried": [
-            {
-                "deployment": attempt.deployment,
-                "outcome": attempt.outcome,
-                "elapsed_s": attempt.elapsed_s,
-                "first_content_s": attempt.first_content_s,
-                "cost_usd": None if attempt.cost_pico is None else pico_to_usd(attempt.cost_pico),
-            }
-            for attempt in attempts
-        ],
+            _tried(each.deployment, each.outcome, each.elapsed_s, each.first_content_s, each.cost_pico)
+            for each in attempts
+        ]
+        if record.plain is None
+        else [_tried(record.deployment, "ok", *record.plain, record.cost_pico)],
+    }
+
+
+def _tried(
+    deployment: str, outcome: str, elapsed_s: float, first_content_s: float | None, cost_pico: int | None
+) -> dict[str, Any]:
+    return {
+        "deployment": deployment,
+        "outcome": outcome,
+        "elapsed_s": elapsed_s,
+        "first_content_s": first_content_s,
+        "cost_usd": None if cost_pico is None else pico_to_usd(cost_pico),
     }

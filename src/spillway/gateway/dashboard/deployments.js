@@ -10,7 +10,7 @@ const withoutStore = {
 const standing = (d) => {
   const wait = d.breaker.retry_after_s;
   if (!d.in_service) return ["warm", d.busy ? `Draining, ${d.busy} left` : "Out of service"];
-  if (d.breaker.state === "OPEN") return ["bad", `Circuit open${wait ? `, ${span(wait)}` : wait === 0 ? ", next is a probe" : ""}`];
+  if (d.breaker.state === "OPEN") return ["bad", `Circuit open${wait ? `, ${span(wait)}` : wait === 0 ? ", next is a probe" : ""}${d.breaker.shared === false ? ", in this process alone" : ""}`];
   if (d.breaker.state === "HALF_OPEN") return ["warm", "Probing"];
   if (d.limits.blocked_for_s > 0) return ["warm", `Told to wait ${span(Math.ceil(d.limits.blocked_for_s))}`];
   if (!d.healthy) return ["bad", "Refused by the provider"];
@@ -172,6 +172,7 @@ const drawTiles = (state) => {
   const open = state.deployments.filter((d) => d.breaker.state !== "CLOSED").length;
   const away = state.deployments.filter((d) => !d.in_service).length;
   put($("t-open"), open ? `${open} open` : "closed");
-  put($("t-up"), [`${state.deployments.length} deployments`, away ? `${away} drained` : ""].filter(Boolean).join(", "));
+  const workers = state.gateway.workers?.length;
+  put($("t-up"), [`${state.deployments.length} deployments`, away ? `${away} drained` : "", workers ? `${workers} workers` : ""].filter(Boolean).join(", "));
   document.title = open || away ? `(${open + away}) Spillway` : "Spillway";
 };

@@ -29,7 +29,7 @@ async def chat(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note)
     """Answer a chat completion, whole or streamed."""
     body = await exchange.json_object()
     asked = understood(read_chat, body, idempotency_id=new_id(), native=True)
-    async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
+    with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         if not asked.stream:
             await answer_whole(visit, exchange, OPENAI_CHAT, lambda answer: completion(answer, **_about(visit)))
             return

@@ -25,7 +25,7 @@ async def count_tokens(gateway: Gateway, caller: Caller, exchange: Exchange, not
     """
     body = await exchange.json_object()
     asked = understood(read_message, body, exchange.headers, idempotency_id=new_id(), counts=True)
-    async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
+    with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         answer = await visit.whole()
         note.usage = Usage()
         if not isinstance(answer, Tokens) or answer.usage is None:

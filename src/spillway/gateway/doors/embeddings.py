@@ -28,7 +28,7 @@ async def embeddings(gateway: Gateway, caller: Caller, exchange: Exchange, note:
     if not isinstance(form, str) or form not in {"float", "base64"}:
         raise BadRequest("encoding_format must be float or base64", param="encoding_format")
     asked = understood(read_embeddings, body, idempotency_id=new_id())
-    async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
+    with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         answer = await visit.whole()
         if isinstance(answer, Embeddings):
             shown = embeddings_list(answer, model=visit.model)

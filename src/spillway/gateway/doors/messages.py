@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 async def messages(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer a message, whole or streamed."""
     asked = understood(read_message, await exchange.json_object(), exchange.headers, idempotency_id=new_id())
-    async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
+    with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         about = {"model": visit.model, "message_id": f"msg_{new_id()}"}
         if not asked.stream:
             await answer_whole(visit, exchange, ANTHROPIC, lambda answer: message_of(answer, **about))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 async def responses(gateway: Gateway, caller: Caller, exchange: Exchange, note: Note) -> None:
     """Answer with a response, whole or streamed."""
     asked = understood(read_response, await exchange.json_object(), idempotency_id=new_id())
-    async with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
+    with admitted(gateway, caller, exchange, note, asked.model, asked.request) as visit:
         frame = Frame(asked.echo, model=visit.model, created=int(wall_now().timestamp()))
         if not asked.stream:
             await answer_whole(visit, exchange, OPENAI_RESPONSES, lambda answer: response(answer, frame))
@@ -48,7 +48,7 @@ async def input_tokens(gateway: Gateway, caller: Caller, exchange: Exchange, not
     """Answer how many tokens a request's input has; nothing is generated."""
     asked = understood(read_response, await exchange.json_object(), idempotency_id=new_id())
     counted = msgspec.structs.replace(asked.request, counts=True, native=None)
-    async with admitted(gateway, caller, exchange, note, asked.model, counted) as visit:
+    with admitted(gateway, caller, exchange, note, asked.model, counted) as visit:
         answer = await visit.whole()
         count = 0 if answer.usage is None else answer.usage.input_tokens
         shown = {"object": "response.input_tokens", "input_tokens": count}

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from spillway.remote.cost import pico_to_usd
 from spillway.telemetry.logging import tell
 
@@ -19,6 +21,36 @@ requests = logging.getLogger("spillway.requests")
 
 _logger = logging.getLogger("spillway.gateway")
 _QUIET = frozenset({"healthz", "readyz", "metrics"})
+
+
+class RequestLine(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """The fields of a request's line, in order; what is None or empty is not written."""
+
+    request_id: str
+    trace_id: str = ""
+    door: str = ""
+    key: str = ""
+    model: str = ""
+    deployment: str = ""
+    status: int
+    outcome: str
+    limited_by: str | None = None
+    stream: bool | None = None
+    attempts: int
+    retries: int | None = None
+    fell_back: bool | None = None
+    duration_s: float
+    first_content_s: float | None = None
+    queued_s: float
+    upstream_s: float
+    waited_s: float
+    overhead_s: float
+    cost_usd: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class RequestLog:
@@ -37,43 +69,41 @@ class RequestLog:
         """Log one request."""
         level = logging.DEBUG if record.door in _QUIET else logging.INFO
         if requests.isEnabledFor(level):
-            tell(requests, level, "request", self._fields(record))
+            tell(requests, level, "request", self._line(record))
 
-    def _fields(self, record: Served) -> dict[str, Any]:
+    def _line(self, record: Served) -> RequestLine:
         usage = record.usage
         cost = record.cost_pico
         first = record.first_content_s
-        fields = {
-            "request_id": record.request_id,
-            "trace_id": None if self._trace_id is None else self._trace_id(),
-            "door": record.door,
-            "key": record.caller,
-            "model": record.model,
-            "deployment": record.deployment,
-            "status": record.status,
-            "outcome": record.outcome,
-            "limited_by": record.limited_by,
-            "stream": record.stream or None,
-            "attempts": record.attempts,
-            "retries": record.retries or None,
-            "fell_back": record.fell_back or None,
-            "duration_s": round(record.elapsed_s, 6),
-            "first_content_s": None if first is None else round(first, 6),
-            "queued_s": round(record.queued_s, 6),
-            "upstream_s": round(record.upstream_s, 6),
-            "waited_s": round(record.waited_s, 6),
-            "overhead_s": round(record.overhead_s, 6),
-            "cost_usd": None if cost is None else pico_to_usd(cost),
-        }
+        line = RequestLine(
+            request_id=record.request_id,
+            trace_id="" if self._trace_id is None else self._trace_id(),
+            door=record.door,
+            key=record.caller,
+            model=record.model,
+            deployment=record.deployment,
+            status=record.status,
+            outcome=record.outcome,
+            limited_by=record.limited_by,
+            stream=record.stream or None,
+            attempts=record.attempts,
+            retries=record.retries or None,
+            fell_back=record.fell_back or None,
+            duration_s=round(record.elapsed_s, 6),
+            first_content_s=None if first is None else round(first, 6),
+            queued_s=round(record.queued_s, 6),
+            upstream_s=round(record.upstream_s, 6),
+            waited_s=round(record.waited_s, 6),
+            overhead_s=round(record.overhead_s, 6),
+            cost_usd=None if cost is None else pico_to_usd(cost),
+        )
         if usage is not None:
-            fields |= {
-                "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens,
-                "cached_tokens": usage.cached_tokens or None,
-                "cache_write_tokens": usage.cache_write_tokens or None,
-                "reasoning_tokens": usage.reasoning_tokens or None,
-            }
-        return fields
+            line.input_tokens = usage.input_tokens
+            line.output_tokens = usage.output_tokens
+            line.cached_tokens = usage.cached_tokens or None
+            line.cache_write_tokens = usage.cache_write_tokens or None
+            line.reasoning_tokens = usage.reasoning_tokens or None
+        return line
 
 
 def lifecycle(event: str, **fields: Any) -> None:
@@ -107,5 +137,6 @@ def _log_circuit(event: BreakerEvent) -> None:
         "state": event.state.name.lower(),
         "previous": event.previous.name.lower(),
         "reason": str(event.reason),
+        "node": event.node or None,
     }
     tell(_logger, level, "circuit", fields)

@@ -121,6 +121,8 @@ class UsageShape(msgspec.Struct, gc=False):
 
 def text_of(content: str | list[Part] | None) -> str:
     """Return a content as text; parts that are none are left out."""
+    if type(content) is str:
+        return content
     if content is None or isinstance(content, str):
         return content or ""
     return "".join(part.text for part in content if part.type == "text" and part.text)
@@ -212,6 +214,8 @@ def usage_of(usage: UsageShape) -> Usage:
         read = read if within.cached_tokens is None else within.cached_tokens
         write = write if within.cache_write_tokens is None else within.cache_write_tokens
     out = usage.completion_tokens_details
+    if within is None and out is None and read is None and write is None:
+        return Usage(input_tokens=count(usage.prompt_tokens), output_tokens=count(usage.completion_tokens))
     return Usage(
         input_tokens=count(usage.prompt_tokens),
         output_tokens=count(usage.completion_tokens),

@@ -14,6 +14,7 @@ from spillway.remote.engine.watchdog import Watchdog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spillway.core.alarms import Timers
     from spillway.remote.cost import Reservation
     from spillway.remote.engine.core import Engine
     from spillway.remote.engine.gates import Gates
@@ -90,6 +91,7 @@ class Call:
         engine: the deployment that is asked now.
         tried: every deployment that was asked.
         charged: the quota that paid for the newest repetition, None when that was free.
+        plain: seconds of its attempt and up to the first content, where the first one got it a whole answer of tokens.
         refuses_late: whether it is to be refused at once where it would wait beyond its deadline.
         renewed: whether the newest attempt is made with a session that was rebuilt for this request.
         soonest: the shortest wait that any refusal named.
@@ -112,6 +114,7 @@ class Call:
         "max_cost_pico",
         "may_fall_back",
         "may_shift_early",
+        "plain",
         "priority",
         "queued_s",
         "refuses_late",
@@ -142,6 +145,7 @@ class Call:
         may_shift_early: bool = True,
         max_cost_pico: int | None = None,
         gate: SpendGate | None = None,
+        timers: Timers | None = None,
     ) -> None:
         self.request = request
         self.loop = loop
@@ -170,9 +174,10 @@ class Call:
         self.engine: Engine
         self.tried: tuple[Engine, ...] = ()
         self.charged: RetryQuota | None = None
+        self.plain: tuple[float, float] | None = None
         self.renewed = False
         self.soonest: float | None = None
-        self.watch = Watchdog(loop)
+        self.watch = Watchdog(loop, timers)
 
     def let_money_go(self) -> None:
         """Give back what was kept for a next attempt."""

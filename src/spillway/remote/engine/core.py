@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from spillway.core.alarms import Alarms
 from spillway.core.clock import clock_of
 from spillway.core.errors import Backpressure, InferenceError
 from spillway.remote.engine.credential import CredentialState
@@ -18,7 +19,8 @@ from spillway.remote.engine.forecast import refuse_if_late
 from spillway.remote.engine.gates import OWN_MONEY
 from spillway.remote.engine.grant import Grant
 from spillway.remote.engine.held_back import HeldBack
-from spillway.remote.engine.metrics import EngineMetrics, Observer
+from spillway.remote.engine.leftover import AGAIN_S, Leftover
+from spillway.remote.engine.metrics import EngineMetrics, Observers
 from spillway.remote.engine.pool import SlotPool
 from spillway.remote.engine.waiting_room import SeatLostError, WaitingRoom
 from spillway.remote.queue import PriorityRequest, RequestQueue
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 _LONGEST_NAP_S = 60.0
 _LEAVING_S = 5.0
-
 _SLOT = "slot"
 
 _BEFORE_ALL = -(2**62)
@@ -52,6 +53,7 @@ class Engine:
         loop: the loop it lives on.
 
     Attributes:
+        alarms: the timers of its requests.
         pool: its slots.
         blocked_on: what the head of the queue lacked last.
     """
@@ -62,30 +64,28 @@ class Engine:
         serving = deployment.serving
         self.deployment = deployment
         self.name = deployment.name
-        self.runners = tuple(runners)
+        self.runners = self._open_runners = tuple(runners)
         self.kind = self.runners[0].runtime_kind
-        config = deployment.runtime_config
-        self.endpoint = "" if config is None else config.endpoint or ""
-        self._open_runners = self.runners
+        self.endpoint = getattr(deployment.runtime_config, "endpoint", None) or ""
         self.gates = gates
         self.loop = loop
         self.clock = clock_of(loop)
+        self.alarms = Alarms(loop)
         self.queue = RequestQueue(serving.queue_capacity, aging_s=serving.priority_aging_s)
         self.metrics = EngineMetrics()
-        self.observers: list[Observer] = []
+        self.observers = Observers()
         self.last_success_at: float | None = None
         self.credential = CredentialState(self.clock)
         self._room = WaitingRoom(self.queue, loop)
         self._held_back = HeldBack(self.queue, self.pump)
         self._never_waited = itertools.count(_BEFORE_ALL)
-        self.pool = SlotPool(self.runners, serving.max_concurrent)
+        self.pool = SlotPool(self.runners, serving.max_concurrent, Leftover(gates))
         self._drain_rate = DrainRate(self.clock())
         self.blocked_on = _SLOT
         self._pump_timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self.drains = 0
-        self._closing = False
-        self.paused = False
+        self._closing = self.paused = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._chores: set[asyncio.Task[Any]] = set()
@@ -122,7 +122,7 @@ class Engine:
             not (self._closing or self.paused)
             and self.credential.refused is None
             and self.gates.breaker.would_admit()
-            and not (self.gates.limiter.blocked_for() > 0 or self.gates.limiter.shut())
+            and not (self.gates.limiter.blocked_for() > 0 or self.gates.limiter.trouble())
         )
 
     def drain_rate(self) -> float:
@@ -143,7 +143,7 @@ class Engine:
             raise self.credential.refusal()
         self.gates.admit(call)
         free = self.pool.free
-        if free and not self.queue and not self._room:
+        if free and not self.queue and not self._room and not self.pool.keeps_from(call, self.clock()):
             verdict = self.gates.reserve(call, free[0])
             if isinstance(verdict, Grant):
                 self.pool.take(call, self.clock())
@@ -252,7 +252,7 @@ class Engine:
         if self._pump_timer is not None:
             self._pump_timer.cancel()
             self._pump_timer = None
-        if nap is not None:
+        if nap is not None and nap != math.inf:
             self._pump_timer = self.loop.call_later(min(max(nap, 0.0), _LONGEST_NAP_S), self.pump)
 
     def _dispatch(self) -> float | None:
@@ -274,6 +274,9 @@ class Engine:
                 continue
             if self._held_back.goes_behind(entry, call):
                 continue
+            if self.pool.keeps_from(call, now):
+                self.blocked_on, nap = _SLOT, AGAIN_S
+                break
             try:
                 if self.credential.refused is not None:
                     raise self.credential.refusal()
@@ -289,8 +292,7 @@ class Engine:
                     continue
                 self.blocked_on = self.gates.lacks
                 # One whose time comes meanwhile may be ahead of the head, and need what the head does not.
-                until = min(verdict, queue.next_change - now)
-                nap = None if until == math.inf else until
+                nap = min(verdict, queue.next_change - now)
                 break
             queue.pop(now)
             self.pool.take(call, now)
@@ -369,8 +371,7 @@ class Engine:
         self._room.close(lambda: self.refusal(reason))
 
     async def _settle_down(self, drain_s: float) -> None:
-        if drain_s > 0:
-            await self._all_left(drain_s)
+        await self._all_left(drain_s)
         here = asyncio.current_task()
         ours = {task for task in self._chores if task is not here}
         for task in ours:
@@ -383,8 +384,7 @@ class Engine:
 
     async def _all_left(self, within_s: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(within_s):
-                await self._idle.wait()
+            await asyncio.wait_for(self._idle.wait(), within_s)
 
     # Errors it raises itself.
 

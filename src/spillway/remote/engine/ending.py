@@ -78,12 +78,10 @@ def waited_too_long(call: Call, engine: Engine, lacked: str) -> InferenceError:
     within = f"within {engine.deployment.serving.queue_timeout_s:g} s"
     gates = engine.gates
     if lacked == PERMIT:
-        wait, why = gates.permit_wait(call), gates.limiter.why()
-        return RateLimited(
-            f"no permit {within}{f': {why}' if why else ''}",
-            reason="queue_timeout",
-            retry_after=None if wait == math.inf else wait,
-        )
+        wait = gates.permit_wait(call)
+        trouble = gates.limiter.why()
+        why = f"no permit {within}: {trouble}" if trouble else f"no permit {within}"
+        return RateLimited(why, reason="queue_timeout", retry_after=None if wait == math.inf else wait)
     if lacked == OWN_MONEY:
         return BudgetExceeded(f"no room under the caller's own cap {within}", reason="queue_timeout", limited_by="key")
     budget = engine.deployment.budget
@@ -143,7 +141,7 @@ def close_books(call: Call, asked: str, engine: Engine, outcome: str, *, fell_ba
         metrics.failed += 1
     if fell_back:
         metrics.fell_back += 1
-    observers = [observer for observer in engine.observers if getattr(observer, "heeds_requests", True)]
+    observers = engine.observers.of_requests
     if observers:
         now = engine.clock()
         request = call.request

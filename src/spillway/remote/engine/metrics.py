@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -155,7 +155,8 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Observer(Protocol):
     """Is told of every attempt and every request; must return quickly and is never allowed to change a decision.
 
-    One that has `heeds_requests = False` is told of attempts alone.
+    One that has `heeds_requests = False` is told of attempts alone. One that has `heeds_plain = False` is not told of
+    the plain ones: the first of a request for a whole answer of tokens, which got it.
     """
 
     def on_attempt(self, record: AttemptRecord) -> None:
@@ -165,6 +166,38 @@ class Observer(Protocol):
     def on_request(self, record: RequestRecord) -> None:
         """Take note of one request."""
         ...
+
+
+class Observers(list[Observer]):
+    """Who is told, in order.
+
+    Attributes:
+        of_requests: those who heed requests.
+        of_plain: those who heed plain attempts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sort_out()
+
+    def append(self, observer: Observer, /) -> None:
+        """Have it told too."""
+        super().append(observer)
+        self._sort_out()
+
+    def extend(self, observers: Iterable[Observer], /) -> None:
+        """Have them told too."""
+        super().extend(observers)
+        self._sort_out()
+
+    def remove(self, observer: Observer, /) -> None:
+        """Have it told no more."""
+        super().remove(observer)
+        self._sort_out()
+
+    def _sort_out(self) -> None:
+        self.of_requests = tuple(each for each in self if getattr(each, "heeds_requests", True))
+        self.of_plain = tuple(each for each in self if getattr(each, "heeds_plain", True))
 
 
 class EngineMetrics:

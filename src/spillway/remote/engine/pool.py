@@ -12,12 +12,14 @@ from spillway.remote.engine.slot import WorkerSlot
 if TYPE_CHECKING:
     from spillway.core.ports import ModelRunner
     from spillway.remote.engine.call import Call
+    from spillway.remote.engine.leftover import Leftover
 
 
 class SlotPool:
     """The slots of all replicas.
 
     Attributes:
+        leftover: what background requests leave free; None: nothing.
         free: idle slots, the one that has been idle longest first; replicas alternate.
         busy: how many have a request in them.
         served: requests that have left them.
@@ -27,10 +29,11 @@ class SlotPool:
     Complexity: O(1) to take and give back, O(slots) to resize.
     """
 
-    __slots__ = ("_runners", "_slots", "busy", "free", "hold_times", "served")
+    __slots__ = ("_runners", "_slots", "busy", "free", "hold_times", "leftover", "served")
 
-    def __init__(self, runners: Sequence[ModelRunner], workers: int) -> None:
+    def __init__(self, runners: Sequence[ModelRunner], workers: int, leftover: Leftover | None = None) -> None:
         self._runners = tuple(runners)
+        self.leftover = leftover
         self._slots: list[WorkerSlot] = []
         self.free: deque[WorkerSlot] = deque()
         self.busy = 0
@@ -56,11 +59,22 @@ class SlotPool:
         slot.call = call
         slot.taken_at = now
         self.busy += 1
+        if self.leftover is not None:
+            self.leftover.began(call, now)
         return slot
+
+    def keeps_from(self, call: Call, now: float) -> bool:
+        """Return whether `call` is to leave what is free to more important ones."""
+        leftover = self.leftover
+        if leftover is None:
+            return False
+        return leftover.holds_up(call, now, free=len(self.free), slots=len(self._slots))
 
     def give_back(self, slot: WorkerSlot, now: float) -> None:
         """Free the slot of a request that has ended."""
         self.hold_times.record(now - slot.taken_at)
+        if self.leftover is not None and slot.call is not None:
+            self.leftover.ended(slot.call)
         slot.call = None
         slot.served += 1
         self.served += 1

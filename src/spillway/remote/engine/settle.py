@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spillway.remote.engine.core import Engine
     from spillway.remote.engine.gates import Gates
     from spillway.remote.engine.grant import Grant
+    from spillway.remote.engine.metrics import Observer
 
 _BYTES_A_TOKEN = 4
 
@@ -73,8 +74,15 @@ def settle_success(
         # Of a stream its reads are counted, as they come.
         call.upstream_s += now - started
     metrics.first_content.record(first_content_at - started)
-    if engine.observers:
-        _tell(engine, call, now, None, started, first_content_at, usage, cost, built, handle, gaps, estimated=estimated)
+    observers: Sequence[Observer] = engine.observers
+    if call.attempts == 1 and not call.stream and call.request.inputs is None:
+        call.plain = now - started, first_content_at - started
+        observers = engine.observers.of_plain
+    if observers:
+        _tell(
+            engine, call, now, None, started, first_content_at, usage, cost, built, handle, gaps, observers,
+            estimated=estimated,
+        )  # fmt: skip
     return cost, estimated
 
 
@@ -127,7 +135,10 @@ def settle_failure(
             gates.limiter.throttled(error.retry_after if obeys else None)
     if engine.observers:
         end = _LEFT if error is None else error
-        _tell(engine, call, now, end, started, first_content_at, usage, cost, built, handle, gaps, estimated=estimated)
+        _tell(
+            engine, call, now, end, started, first_content_at, usage, cost, built, handle, gaps, engine.observers,
+            estimated=estimated,
+        )  # fmt: skip
 
 
 def _lost(
@@ -181,6 +192,7 @@ def _tell(
     built: TokensBuilder,
     handle: RunHandle | None,
     gaps: Sequence[float],
+    observers: Sequence[Observer],
     *,
     estimated: bool,
 ) -> None:
@@ -214,5 +226,5 @@ def _tell(
         finish_reason=built.finish_reason or "",
         gaps=gaps,
     )
-    for observer in engine.observers:
+    for observer in observers:
         tell(observer.on_attempt, record)

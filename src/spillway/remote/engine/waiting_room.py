@@ -49,14 +49,14 @@ class WaitingRoom:
         return bool(self._waiting) or self._seats_left() <= 0
 
     def takes_a_seat(self, call: Call, turned_away: Callable[[], Exception]) -> bool:
-        """Have a tenant with more than its fair share of a full queue make room for `call`; False: none must.
+        """Have a tenant with more than its share of a full queue, or the background, make room; False: none must.
 
         The seat is to be taken before the next await.
 
         Args:
             turned_away: what the one is told who made room.
         """
-        if any(whose == call.tenant for _, whose in self._waiting):
+        if any(whose == call.tenant and waits >= call.priority for waits, whose in self._waiting):
             return False
         victim = self._queue.yield_seat(call.tenant, call.priority)
         if victim is None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spillway.core.alarms import Timer, Timers
 
 _EARLY_S = 1e-6
 
@@ -15,6 +18,10 @@ class Watchdog:
 
     It interrupts whichever it finds: the future the request waits on, or the task that is inside; when it finds
     neither (a stream whose reader is elsewhere) it calls `on_unattended`.
+
+    Args:
+        loop: the running one.
+        timers: who is asked to tell when a limit is over; by default the loop.
 
     Attributes:
         fired: the limit that ended it, until somebody sets it back to None.
@@ -32,15 +39,17 @@ class Watchdog:
         "_reason",
         "_task",
         "_timer",
+        "_timers",
         "_waiter",
         "fired",
         "on_unattended",
         "struck",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, timers: Timers | None = None) -> None:
         self._loop = loop
-        self._timer: asyncio.TimerHandle | None = None
+        self._timers: Timers = loop if timers is None else timers
+        self._timer: Timer | None = None
         self._armed_at = math.inf
         self._at = math.inf
         self._reason = "deadline"
@@ -58,7 +67,7 @@ class Watchdog:
         if at < self._armed_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(at, self._ring)
+            self._timer = self._timers.call_at(at, self._ring)
             self._armed_at = at
 
     def guard_sooner_of(self, deadline: float, at: float, reason: str) -> None:

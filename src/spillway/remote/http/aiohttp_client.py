@@ -20,7 +20,7 @@ from spillway.remote.http.errors import harmless_cause, translate
 from spillway.remote.http.exchange import Exchange
 from spillway.remote.http.head import Head, lines_of
 from spillway.remote.http.port import HttpRequest
-from spillway.remote.http.response import AiohttpResponse, about
+from spillway.remote.http.response import AiohttpResponse, WholeResponse, about
 from spillway.remote.http.wire import Connector
 
 KEEPALIVE_S = 30.0
@@ -86,7 +86,7 @@ class AiohttpClient:
         self._resolver = resolver
         self._connector: Connector | None = None
 
-    async def send(self, request: HttpRequest) -> AiohttpResponse:
+    async def send(self, request: HttpRequest) -> AiohttpResponse | WholeResponse:
         """Return once the head of the answer is in; see `HttpClient.send`."""
         target = self._targets.get(request.url) or self._target(request.url)
         try:
@@ -102,8 +102,10 @@ class AiohttpClient:
                 connector = self._connector or self._open()
                 if connector.closed:
                     raise RuntimeError("the client is closed")  # translated like aiohttp's
-                connection = await connector.take(head.request, self._timeout, unused=again)
-                await exchange.run(connection, head)
+                connection = None if again else connector.take_idle(head)
+                if connection is None:
+                    connection = await connector.take(head, self._timeout, unused=again)
+                await exchange.run(connection, head, connector)
                 break
             except Exception as exc:  # noqa: BLE001 # translated below, where no context that holds headers is attached
                 failure = exc
@@ -114,6 +116,8 @@ class AiohttpClient:
             if again or not self._died_idle(failure, exchange):
                 self._fail(failure, target, exchange)
             again = True
+        if exchange.whole is not None:
+            return WholeResponse(exchange, exchange.whole)
         error: NetworkError | None = None
         status = exchange.status
         if not 200 <= status < 600:
@@ -136,7 +140,7 @@ class AiohttpClient:
         try:
             head = self._head(HttpRequest("GET", url, {}), target)
             connector = self._connector or self._open()
-            connection = await connector.take(head.request, self._timeout, unused=True)
+            connection = await connector.take(head, self._timeout, unused=True)
         except Exception as exc:  # noqa: BLE001 # translated below
             failure = exc
         else:
@@ -155,7 +159,7 @@ class AiohttpClient:
         """Make the pool where it is first used: it belongs to the loop that runs then."""
         connector = self._connector = Connector(
             limit=self._limit,
-            keepalive_timeout=KEEPALIVE_S,
+            keepalive_s=KEEPALIVE_S,
             resolver=self._resolver or ThreadedResolver(),
         )
         return connector

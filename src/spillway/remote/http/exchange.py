@@ -1,6 +1,7 @@
 """One request and its answer on a connection: bytes out, the head of the answer in, the connection back at the end.
 
-aiohttp opens, secures, pools and parses; its own way of sending makes a task and some thirty objects a request.
+aiohttp opens, secures and parses; its own way of sending makes a task and some thirty objects a request. An answer that
+came whole in one read is seen at a glance, without its parser.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection
 
     from spillway.remote.http.head import Head
-    from spillway.remote.http.wire import Wire
+    from spillway.remote.http.wire import Connector, Wire
 
 _PIECE = 256 * 1024
 _NO_HEADERS: Mapping[str, str] = {}
@@ -31,7 +32,8 @@ class Exchange:
         sent: whether it has been handed to the operating system wholly.
         over: whether its connection is out of its hands: the answer is in to its end, or was given up.
         status: of the answer, 0 before one came.
-        content: the answer's body.
+        whole: the answer's body where all of it came at once; None: it is to be read from `content`.
+        content: the answer's body otherwise.
 
     Invariants: each connection it was given goes back to its pool or is closed, once; while some of the request is
         unsent, and a task of its own writes that, it is closed.
@@ -40,8 +42,10 @@ class Exchange:
     __slots__ = (
         "_body",
         "_connection",
+        "_head",
         "_on_sent",
         "_own",
+        "_pool",
         "_writer",
         "content",
         "headers",
@@ -49,6 +53,7 @@ class Exchange:
         "sent",
         "status",
         "transport",
+        "whole",
         "wire",
     )
 
@@ -57,6 +62,8 @@ class Exchange:
         self._own = own
         self._on_sent = on_sent
         self._connection: Connection | None = None
+        self._head: Head
+        self._pool: Connector
         self._writer: asyncio.Task[None] | None = None
         self.wire: Wire | None = None
         self.transport: asyncio.Transport | None = None
@@ -64,19 +71,28 @@ class Exchange:
         self.over = False
         self.status = 0
         self.headers = _NO_HEADERS
+        self.whole: bytes | None = None
         self.content: StreamReader = EMPTY_PAYLOAD
 
-    async def run(self, connection: Connection, head: Head) -> None:
-        """Send it over `connection`; return once the head of the answer is in.
+    async def run(self, connection: Connection, head: Head, pool: Connector) -> None:
+        """Send it over `connection` of `pool`; return once the head of the answer is in.
 
         A connection on which something else than an answer came does not go back.
         """
         self._connection = connection
+        self._head = head
+        self._pool = pool
         wire = self.wire = cast("Wire", connection.protocol)
         self.transport = wire.transport
         self.over = False
-        wire.begin(no_body=head.method == "HEAD")
+        first = wire.begin(no_body=head.method == "HEAD")
         self._send(head)
+        whole = await first
+        if whole is not None:
+            self.status = 200
+            self.headers, self.whole = whole
+            self._ended()
+            return
         while True:
             message, content = await wire.read()
             status = message.code
@@ -140,7 +156,7 @@ class Exchange:
             return
         self._note_sent()
         if self.over and self._connection is not None:
-            self._connection.release()
+            self._pool.give_back(self._connection, self._head)
 
     def _note_sent(self) -> None:
         if not self.sent:
@@ -156,4 +172,4 @@ class Exchange:
         if self._writer is not None:
             self._writer.cancel()
         elif self._connection is not None:
-            self._connection.release()
+            self._pool.give_back(self._connection, self._head)

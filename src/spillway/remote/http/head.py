@@ -6,14 +6,21 @@ import asyncio
 import re
 import ssl
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from aiohttp import ClientRequest
 from multidict import CIMultiDict
 from yarl import URL
 
+if TYPE_CHECKING:
+    from spillway.remote.http.wire import Idle
+
 _FRAMING = ("content-length", "transfer-encoding", "expect", "upgrade")
 # Surrogates too: the error of encoding them would quote the whole head.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+
+
+_FORBIDDEN_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 class Head:
@@ -33,9 +40,10 @@ class Head:
 
     Attributes:
         request: what a connection for it is asked for with.
+        idle: connections that wait for such requests; None before the pool was asked.
     """
 
-    __slots__ = ("_headers", "_start", "method", "request")
+    __slots__ = ("_headers", "_start", "idle", "method", "request")
 
     def __init__(
         self,
@@ -49,6 +57,7 @@ class Head:
         proxy_headers: Mapping[str, str] | None,
     ) -> None:
         self.method = method
+        self.idle: Idle | None = None
         self._headers = dict(headers)
         merged = CIMultiDict(defaults)
         for name, value in headers.items():
@@ -77,7 +86,7 @@ class Head:
         sent.popall("content-length", None)
         lines = [f"{self.request.method} {url if in_the_open else url.raw_path_qs} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in sent.items()]
-        if any(_FORBIDDEN.search(line) for line in lines):
+        if _FORBIDDEN.search("".join(lines)):
             raise ValueError("a character that no header may hold")
         self._start = "\r\n".join(lines).encode()
 
@@ -102,7 +111,7 @@ def lines_of(headers: Mapping[str, str] | None) -> bytes:
     """
     if not headers:
         return b""
-    lines = [f"{name}: {value}" for name, value in headers.items()]
-    if any(_FORBIDDEN.search(line) for line in lines):
+    text = "".join([f"\n{name}: {value}" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or _FORBIDDEN_IN_LINES.search(text):
         raise ValueError("a character that no header may hold")
-    return b"\r\n" + "\r\n".join(lines).encode()
+    return text.replace("\n", "\r\n").encode()

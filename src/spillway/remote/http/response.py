@@ -51,8 +51,7 @@ class AiohttpResponse:
             size += len(piece)
             if size > limit:
                 self.abort()
-                error = ServerError(f"the answer is longer than {limit} bytes", reason="too_large", retryable=False)
-                raise about(self._exchange, error)
+                raise about(self._exchange, too_large(limit))
             piece = await self.read_some()
         return b"".join(pieces)
 
@@ -129,6 +128,49 @@ class AiohttpResponse:
 
     def __repr__(self) -> str:
         return f"<AiohttpResponse {self.status} {'closed' if self._exchange.over else 'open'}>"
+
+
+class WholeResponse:
+    """An answer that came in one piece; its connection is out of its hands."""
+
+    __slots__ = ("_body", "_exchange", "headers", "status")
+
+    status: int
+    headers: Mapping[str, str]
+
+    def __init__(self, exchange: Exchange, body: bytes) -> None:
+        self._exchange = exchange
+        self._body = body
+        self.status = exchange.status
+        self.headers = exchange.headers
+
+    async def read(self, limit: int = BODY_LIMIT) -> bytes:
+        """Return the whole body."""
+        body, self._body = self._body, b""
+        if len(body) > limit:
+            raise about(self._exchange, too_large(limit))
+        return body
+
+    async def read_some(self) -> bytes:
+        """Return the body, then `b""`."""
+        body, self._body = self._body, b""
+        return body
+
+    def abort(self) -> None:
+        """Drop what was not read."""
+        self._body = b""
+
+    async def aclose(self) -> None:
+        """Drop what was not read."""
+        self._body = b""
+
+    def __repr__(self) -> str:
+        return f"<WholeResponse {self.status}>"
+
+
+def too_large(limit: int) -> ServerError:
+    """Return the error for an answer of more bytes than are taken."""
+    return ServerError(f"the answer is longer than {limit} bytes", reason="too_large", retryable=False)
 
 
 def about(exchange: Exchange, error: InferenceError) -> InferenceError:

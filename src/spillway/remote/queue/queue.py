@@ -193,20 +193,20 @@ class RequestQueue:
     def yield_seat(self, tenant: str, priority: Priority) -> PriorityRequest | None:
         """Take out and return who must make room for a newcomer in a full queue; None: nobody.
 
-        It is the newest request of the tenant with the most seats, of no higher class than the newcomer's, and only if
-        that tenant has more than its fair share of the seats and the newcomer's tenant less. One that came back is
-        never sent away.
+        It is the newest request of the tenant with the most seats, of no higher class than the newcomer's, if that
+        tenant has more than its fair share of the seats and the newcomer's tenant less; else the newest background
+        request, if the newcomer is none. One that came back is never sent away.
         """
         with self._lock:
             seats = self._seats
-            mine = seats.get(tenant, 0)
-            share = max(1, self.capacity // (len(seats) + (not mine)))
-            if mine >= share:
-                return None
-            most = max(seats, key=seats.__getitem__, default=None)
-            if most is None or seats[most] <= share:
-                return None
-            victim = self._newest_of(most, priority)
+            share = max(1, self.capacity // (len(seats) + (tenant not in seats)))
+            by_seats = sorted(seats, key=seats.__getitem__, reverse=True)
+            victim = None
+            if by_seats and seats.get(tenant, 0) < share < seats[by_seats[0]]:
+                victim = self._newest_of(by_seats[0], priority)
+            elif priority > Priority.BACKGROUND and self._classes[Priority.BACKGROUND].ready:
+                victims = (self._newest_of(each, Priority.BACKGROUND) for each in by_seats)
+                victim = next((each for each in victims if each is not None), None)
             if victim is not None and victim.lane is not None:
                 self._withdraw(victim, victim.lane)
             return victim

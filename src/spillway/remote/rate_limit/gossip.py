@@ -15,13 +15,13 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from spillway.core.errors import BadRequest
 from spillway.core.limit_store import (
     APPROXIMATE,
     JOINING,
     OVER,
     SENT,
     SHARE,
+    WITHOUT_STORE,
     AcquirePermit,
     Lease,
     LimiterMode,
@@ -34,6 +34,7 @@ from spillway.remote.rate_limit.counter import Delta
 from spillway.remote.rate_limit.dimension import INPUT_TOKENS, KINDS
 from spillway.remote.rate_limit.gossip_dimension import GossipDimension
 from spillway.remote.rate_limit.gossip_view import GossipView
+from spillway.remote.rate_limit.machine import never_fits
 from spillway.remote.rate_limit.telling import Heard, News
 
 _TINY = 1e-9
@@ -134,6 +135,10 @@ class GossipMachine:
             self._count_ceilings()
         return mode
 
+    def trouble(self, now: float) -> str:
+        """Return in words why nothing is let through although no limit is full; empty: that is not so."""
+        return "" if self.unlimited or self.mode(now) != JOINING else WITHOUT_STORE[JOINING]
+
     def _count_ceilings(self) -> None:
         """Note what of each limit is used: less after a 429, and less what nodes may send that are cut off."""
         part, counted = self._view.kept()
@@ -147,11 +152,11 @@ class GossipMachine:
         """Raise `BadRequest` when no wait can make room for `want`, or it is negative."""
         costs = _amounts(want)
         if not 0 <= costs[0] <= (math.inf if self._concurrent is None else self._concurrent):
-            raise _never("requests at once", costs[0], self._concurrent or 0)
+            raise never_fits("requests at once", costs[0], self._concurrent or 0)
         for dimension in self._dimensions:
             cost = costs[dimension.kind]
             if not 0 <= cost <= dimension.limit:
-                raise _never(f"{KINDS[dimension.kind].replace('_', ' ')} a minute", cost, dimension.limit)
+                raise never_fits(f"{KINDS[dimension.kind].replace('_', ' ')} a minute", cost, dimension.limit)
 
     def take(self, now: float, lease: Lease) -> float:
         """Charge `lease.want` to every limit and return 0.0, or charge none and return the wait."""
@@ -397,11 +402,3 @@ class GossipMachine:
         seen = [(KINDS[d.kind], d.snapshot(view.counter, view.heard, alone=False)) for d in self._dimensions]
         words = [f"{kind} {one.used + one.unsent}/{one.ceiling}" for kind, one in seen]
         return f"<GossipMachine {self.node} {', '.join(words) or 'unlimited'}>"
-
-
-def _never(what: str, cost: int, limit: float) -> BadRequest:
-    if cost < 0:
-        return BadRequest(f"{cost} {what} can't be asked for", reason="unacquirable_cost")
-    return BadRequest(
-        f"the request asks for {cost} {what}, the limit is {limit:g}; no wait can make room", reason="unacquirable_cost"
-    )

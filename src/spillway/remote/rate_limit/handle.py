@@ -12,7 +12,7 @@ import msgspec
 
 from spillway.core.clock import Clock, clock_of
 from spillway.core.errors import RateLimited
-from spillway.core.limit_store import SHUT, WITHOUT_STORE, AcquirePermit, LimiterMode, LimitsSnapshot, SharedLimits
+from spillway.core.limit_store import SHARE, WITHOUT_STORE, AcquirePermit, LimiterMode, LimitsSnapshot, SharedLimits
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.permit import Desk, FreePermit, Permit
@@ -89,6 +89,7 @@ class RateLimiterHandle:
         "_open",
         "_seq",
         "_stop_listening",
+        "_trouble",
         "_waiters",
         "_windows",
     )
@@ -99,6 +100,7 @@ class RateLimiterHandle:
         self._windows = shared.windows
         self._alone = shared.alone
         self._fetch = shared.fetch
+        self._trouble = shared.trouble
         # Without limits and without a pause there is nothing to ask; what other holders do would go unseen, though.
         self._open = shared.alone and shared.windows.unlimited
         self._waiters: list[_Waiter] = []
@@ -125,7 +127,8 @@ class RateLimiterHandle:
             if not wait:
                 return permit
             self._note(wait)
-            raise self._refusal(now, wait)
+            refusal = self._refusal(now, wait)
+        raise refusal
 
     def take_or_wait(self, want: AcquirePermit) -> Permit | float:
         """Return a permit, or the seconds until there would be one if nothing else happens; then nothing was taken.
@@ -245,16 +248,15 @@ class RateLimiterHandle:
                 retry_after=blocked if wait == math.inf else wait,
                 limited_by="provider",
             )
-        mode = self._windows.mode(now)
-        why = WITHOUT_STORE.get(mode, "")
-        if mode in SHUT:
-            return RateLimited(why, reason="store", retry_after=UNKNOWN_WAIT_S if wait == math.inf else wait)
+        trouble = "" if self._trouble is None else self._trouble(now)
+        if trouble:
+            return RateLimited(trouble, reason="store", retry_after=UNKNOWN_WAIT_S if wait == math.inf else wait)
+        alone = f": {WITHOUT_STORE[SHARE]}" if self._windows.mode(now) == SHARE else ""
         if wait == math.inf:
             return RateLimited(
-                why or "all that the limit holds is on its way", reason="in_flight", retry_after=UNKNOWN_WAIT_S
+                f"all that the limit holds is on its way{alone}", reason="in_flight", retry_after=UNKNOWN_WAIT_S
             )
-        says = f"no room in the limit for {wait:.3f} s"
-        return RateLimited(f"{says}: {why}" if why else says, reason="window", retry_after=wait)
+        return RateLimited(f"no room in the limit for {wait:.3f} s{alone}", reason="window", retry_after=wait)
 
     # Asking.
 
@@ -292,6 +294,13 @@ class RateLimiterHandle:
         """Return whether even a request without tokens would have to wait now."""
         return self.wait_for(AcquirePermit()) > 0
 
+    def trouble(self) -> str:
+        """Return in words why nothing is let through although no limit is full; empty where that is not so."""
+        if self._trouble is None:
+            return ""
+        with self._desk.lock:
+            return self._trouble(self._desk.clock())
+
     def blocked_for(self) -> float:
         """Return the seconds until the end of the pause that the provider asked for, 0.0 when there is none."""
         if self._open:
@@ -308,11 +317,8 @@ class RateLimiterHandle:
 
     def why(self) -> str:
         """Return what a lost store has to do with a refusal, in words; empty where it has nothing to do with it."""
-        return "" if self._windows.unlimited else WITHOUT_STORE.get(self.mode(), "")
-
-    def shut(self) -> bool:
-        """Return whether nothing is admitted before the store is reached."""
-        return not self._windows.unlimited and self.mode() in SHUT
+        trouble = self.trouble()
+        return trouble or (WITHOUT_STORE[SHARE] if self.mode() == SHARE and not self._windows.unlimited else "")
 
     def snapshot(self) -> LimitsSnapshot:
         """Return the state of all limits."""

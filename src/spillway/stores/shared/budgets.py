@@ -63,7 +63,7 @@ class SharedBudgets:
             f"{self._settings.prefix}{{{key}}}:budget:{what}" for what in ("facts", "nodes", "changes", "gone")
         )
         part = self._parts[key] = BudgetPart(self, keys, holder=self._holder, clock=self._clock, syncing=self._syncing)
-        return part.make(budget, journal=journal, limited_by=limited_by, whose=whose)
+        return part.make(budget, silent_s=self._settings.silent_s, journal=journal, limited_by=limited_by, whose=whose)
 
     @property
     def heartbeat_s(self) -> float:
@@ -92,9 +92,9 @@ class BudgetPart:
         self._joined = False
         self._sync: BudgetSync | None = None
 
-    def make(self, budget: Budget | None, **about: str) -> LeasedLedger:
+    def make(self, budget: Budget | None, *, silent_s: float, **about: str) -> LeasedLedger:
         """Return the ledger, which is synced once it has a cap."""
-        self.ledger = LeasedLedger(budget, clock=self._clock, on_want=self.wake, **about)
+        self.ledger = LeasedLedger(budget, clock=self._clock, on_want=self.wake, silent_s=silent_s, **about)
         if self.ledger.shared:
             self.wake()
         return self.ledger

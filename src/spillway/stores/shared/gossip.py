@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from spillway.core.clock import Clock, loop_clock, new_id
+from spillway.core.clock import new_id
 from spillway.core.limit_store import Room, SharedLimits
 from spillway.remote.rate_limit.counter import Delta
 from spillway.remote.rate_limit.gossip import GossipMachine
 from spillway.remote.rate_limit.telling import Heard
 from spillway.stores.shared.mode_log import ModeLog
-from spillway.stores.shared.port import SILENT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +111,7 @@ class GossipPart:
         self._sync_s = settings.sync_s
         self._window_ms = round(window_s * 1000)
         self._holder = holder
-        self._clock: Clock = loop_clock()
+        self._clock = syncing.clock
         self._began = -math.inf
         self._fresh = True
         self._life = self._run = ""
@@ -120,7 +119,8 @@ class GossipPart:
         self._heard: list[Delta] = []
         self._lock = threading.Lock()
         self._room = Room()
-        self.made_for = limits, window_s, gives_back
+        self._settings = window_s, gives_back
+        self._silent_s = settings.silent_s
         self.windows = GossipMachine(
             f"{holder}-{new_id()}",
             limits,
@@ -131,8 +131,14 @@ class GossipPart:
             weight=settings.weight,
         )
         self._mode = ModeLog(key)
-        self.shared = SharedLimits(windows=self.windows, lock=self._lock, room=self._room, clock=self._clock)
-        del syncing
+        self.shared = SharedLimits(
+            windows=self.windows, lock=self._lock, room=self._room, clock=self._clock, trouble=self.windows.trouble
+        )
+
+    @property
+    def made_for(self) -> tuple[RateLimits, float, bool]:
+        """What another holder in this process must ask for to share it."""
+        return (self.windows.limits, *self._settings)
 
     def next_sync(self) -> float:
         """Return when it wants to be synced: when another round may begin."""
@@ -156,8 +162,8 @@ class GossipPart:
             window_ms=self._window_ms,
             width_ms=self._window_ms / 120,
             late_ms=round((_LATE_ROUNDS * self._sync_s + _LATE_S) * 1000),
-            silent_ms=round(SILENT_S * 1000),
-            keep_ms=round(2 * self._window_ms + SILENT_S * 1000 + 60_000),
+            silent_ms=round(self._silent_s * 1000),
+            keep_ms=round(2 * self._window_ms + self._silent_s * 1000 + 60_000),
             deltas=[(delta.slot, _packed(delta)) for delta in news.deltas],
             heard=[(delta.node, delta.slot, _packed(delta)) for delta in self._heard],
             unsent=list(news.unsent),

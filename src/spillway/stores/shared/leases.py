@@ -43,7 +43,7 @@ class LeasedWindows:
     Args:
         limits: what may be sent by all holders together.
         holder: this life of this process.
-        on_want: called when somebody was refused for want of a lease, and the store may have one.
+        on_want: called when it may want to be synced sooner: somebody lacks a lease, or there is something to report.
 
     Attributes:
         pocket: the leases.
@@ -62,13 +62,6 @@ class LeasedWindows:
         self._gives_back = gives_back
         self._on_want = on_want
         self.set_limits(limits)
-
-    def mode(self, now: float) -> LimiterMode:
-        """Return `strict`, `closed` while the store is lost or may have forgotten, `joining` before it has answered."""
-        pocket = self.pocket
-        if pocket.joining:
-            return JOINING
-        return CLOSED if pocket.lost or now < pocket.closed_until else STRICT
 
     # Deciding.
 
@@ -175,6 +168,14 @@ class LeasedWindows:
             amounts[kind] += cost
         lease.marks = batch
         lease.stage = SENT
+        self._stir()
+
+    def _stir(self) -> None:
+        """Have what happens first after a report looked at: there may be something to report soon."""
+        pocket = self.pocket
+        if not pocket.stirred:
+            pocket.stirred = True
+            self._on_want()
 
     def settle(
         self,
@@ -208,6 +209,7 @@ class LeasedWindows:
                 late -= surplus
             if late:
                 self.pocket.batch(now).amounts[purse.kind] += late
+        self._stir()
         return False
 
     def refund(self, lease: Lease) -> bool:
@@ -219,6 +221,7 @@ class LeasedWindows:
             purse.have += cost
             purse.drawn = max(0, purse.drawn - cost)
         self.release(lease)
+        self._stir()
         return True
 
     def release(self, lease: Lease) -> bool:
@@ -229,6 +232,7 @@ class LeasedWindows:
         seats = self.pocket.seats
         seats.taken -= lease.costs[0]
         seats.have += lease.costs[0]
+        self._stir()
         return True
 
     # What the provider says.
@@ -259,6 +263,21 @@ class LeasedWindows:
         return max(0.0, self.pocket.throttle.blocked_until - now, self.pocket.blocked_until - now)
 
     # What to say.
+
+    def mode(self, now: float) -> LimiterMode:
+        """Return `strict`, `closed` while the store is lost or waits, `joining` before its first answer."""
+        if not self.pocket.has_met:
+            return JOINING
+        return CLOSED if self.trouble(now) else STRICT
+
+    def trouble(self, now: float) -> str:
+        """Return in words why nothing is let through although no limit is full; empty: that is not so."""
+        pocket = self.pocket
+        if pocket.lost:
+            return "the store that shares the limit does not answer, and strict limits let nothing through without it"
+        if now < pocket.closed_until:
+            return "the store that shares the limit may have forgotten what was sent, and waits until that is over"
+        return ""
 
     def snapshot(self, now: float) -> LimitsSnapshot:
         """Return the state over all holders, as of the last answer."""

@@ -56,10 +56,12 @@ class LimitsPart:
         self._last = self._clock()
         self._room = Room()
         self._lock = threading.Lock()
+        self._mode = ModeLog(key)
         self._settings = window_s, gives_back
         self.windows = LeasedWindows(limits, spans=spans, holder=holder, on_want=self._wake, gives_back=gives_back)
-        self._mode = ModeLog(key)
-        self.shared = SharedLimits(windows=self.windows, lock=self._lock, room=self._room, clock=self._clock)
+        self.shared = SharedLimits(
+            windows=self.windows, lock=self._lock, room=self._room, clock=self._clock, trouble=self.windows.trouble
+        )
 
     @property
     def made_for(self) -> tuple[RateLimits, float, bool]:

@@ -16,6 +16,10 @@ FINEST_S = WIDTHS_S[0]
 """Seconds of the slots in which spend is told; those of every window are so many of them."""
 
 
+SETTLE_S = 1.25
+"""Seconds in which a store that is new leases nothing, while all tell it what they know."""
+
+
 class BudgetSync(msgspec.Struct, kw_only=True):
     """What a process says and asks.
 
@@ -40,11 +44,7 @@ class BudgetSync(msgspec.Struct, kw_only=True):
     turn: int
     life: str
     leaving: bool
-    widths_ms: list[int]
-    slots: list[int]
     silent_ms: int
-    settle_ms: int
-    keep_ms: int
     caps: list[str]
     held: str
     batch: int
@@ -52,6 +52,10 @@ class BudgetSync(msgspec.Struct, kw_only=True):
     need: str
     want: str
     since: int
+    widths_ms: list[int] = msgspec.field(default_factory=lambda: [round(width * 1000) for width in WIDTHS_S])
+    slots: list[int] = msgspec.field(default_factory=lambda: list(SLOTS))
+    settle_ms: int = round(SETTLE_S * 1000)
+    keep_ms: int = 32 * 86_400_000
     view: list[tuple[int, int, str]] | None = None
     view_at: int = -1
     others: str = "0"

@@ -70,6 +70,7 @@ class Pocket:
         blocked_until: likewise, because a provider told any holder so.
         lost: the last report was not answered.
         pressed: another holder lacks what this one may spare.
+        stirred: something has happened since the last report.
         in_flight: seats of all holders, as of the last answer.
 
     Invariants: the store counts for this holder at least what it has, has taken and has not reported; or has counted
@@ -98,7 +99,7 @@ class Pocket:
         self._pending: tuple[LeaseReport, list[Purse], list[Batch]] | None = None
         self._last = -math.inf
         self._poll_s = _POLL_S
-        self.pressed = False
+        self.pressed = self.stirred = False
         self._cut = False
         self._cuts: int | None = None
 
@@ -143,9 +144,9 @@ class Pocket:
         self._cut = True
 
     @property
-    def joining(self) -> bool:
-        """Whether the store has never answered."""
-        return not self._met
+    def has_met(self) -> bool:
+        """Whether the store has ever answered."""
+        return bool(self._met)
 
     @property
     def wants(self) -> bool:
@@ -170,6 +171,7 @@ class Pocket:
     def report(self, now: float, run: str, *, leaving: bool) -> LeaseReport:
         """Return what to tell the store; `answered` or `unanswered` follows."""
         self.throttle.grow(now)
+        self.stirred = False
         if now >= self.good_until or leaving:
             self.void()
         if self._pending is None:

@@ -7,7 +7,7 @@ went before have left, and takes it out. That is a compare and set, so that each
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -113,6 +113,8 @@ class Presence:
 
     Args:
         publisher: says what this node publishes.
+        name: of what is published, where there are several such things.
+        reads: whether it is to read at each sync, asked then.
 
     Attributes:
         published: what the store has of this node.
@@ -122,8 +124,16 @@ class Presence:
     less of this node.
     """
 
-    def __init__(self, sharing: Sharing, publisher: Publisher) -> None:
-        prefix = f"{sharing.settings.prefix}{{presence}}:"
+    def __init__(
+        self,
+        sharing: Sharing,
+        publisher: Publisher,
+        *,
+        name: str = "presence",
+        reads: Callable[[], bool] = lambda: False,
+    ) -> None:
+        prefix = f"{sharing.settings.prefix}{{{name}}}:"
+        self._reads = reads
         self._keys = tuple(prefix + name for name in ("pieces", "versions", "seen", "left", "behind"))
         self._sharing = sharing
         self._publisher = publisher
@@ -171,7 +181,7 @@ class Presence:
             self._begin_with_an_empty_store(run)
         self._last = self._clock()
         self._offered = dict(self._publisher.publish())
-        self._reading, self._wants_read = self._wants_read, False
+        self._reading, self._wants_read = self._wants_read or self._reads(), False
         fold_nodes, self._fold_text, fold_version = self._fold()
         return (
             "presence",

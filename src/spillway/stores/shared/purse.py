@@ -19,8 +19,9 @@ from spillway.core.errors import BudgetExceeded
 from spillway.remote.cost import CostLedger, LedgerSnapshot, Reservation, usd_to_pico
 from spillway.remote.cost.caps import WINDOWS, cap_key
 from spillway.remote.cost.window import SpendWindow
-from spillway.stores.shared.leases import SILENT_S
-from spillway.stores.shared.money import FINEST_S, SLOTS, WIDTHS_S, BudgetSync, BudgetTold
+from spillway.stores.shared.money import FINEST_S, BudgetSync, BudgetTold
+from spillway.stores.shared.port import SILENT_S
+from spillway.stores.shared.spent_view import NOW, begin, hear, known, take_out
 
 if TYPE_CHECKING:
     from spillway.core.clock import Clock
@@ -29,15 +30,11 @@ if TYPE_CHECKING:
 POLL_S = 0.05
 """Seconds until a lease that could not be had is asked for again."""
 
-SETTLE_S = 1.25
-"""Seconds in which a store that is new leases nothing, while all tell it what they know."""
-
-_MARGIN_S = 1.0
+_SURE = 14 / 15
 _AHEAD_S = 0.25
+_AHEAD_SHARE = 400
 _STEADY_S = 2.0
-_KEEP_MS = 32 * 86_400_000
 _NEXT_S = 1e-6
-_NOW = -1
 
 
 class LeasedLedger(CostLedger):
@@ -47,6 +44,7 @@ class LeasedLedger(CostLedger):
         budget: the caps and what happens at them; None: it only counts, and tells nobody before it had caps.
         clock: monotonic seconds.
         on_want: called when somebody waits for a lease: a sync may help.
+        silent_s: after so long without a sync the store takes this process for dead.
         journal: the id of the file that knows what this process has spent before; empty: none does.
 
     Attributes:
@@ -58,38 +56,11 @@ class LeasedLedger(CostLedger):
     """
 
     __slots__ = (
-        "_again_at",
-        "_batch",
-        "_batch_owed",
-        "_batches",
-        "_calm",
-        "_good_until",
-        "_heard_at",
-        "_journal",
-        "_last",
-        "_leased",
-        "_life",
-        "_local",
-        "_made_at",
-        "_need",
-        "_offset",
-        "_on_want",
-        "_others",
-        "_owed",
-        "_past",
-        "_pending",
-        "_poll_at",
-        "_rate",
-        "_retell",
-        "_since",
-        "_starving",
-        "_taken",
-        "_turn",
-        "_uncapped",
-        "_view",
-        "closed",
-        "shared",
-    )
+        "_batch", "_batch_owed", "_batches", "_calm", "_good_until", "_heard_at", "_journal",
+        "_last", "_leased", "_life", "_local", "_made_at", "_need", "_offset", "_on_want", "_others", "_owed",
+        "_past", "_pending", "_poll_at", "_rate", "_retell", "_silent_s", "_since", "_starving", "_taken",
+        "_turn", "_uncapped", "_view", "closed", "shared",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -97,6 +68,7 @@ class LeasedLedger(CostLedger):
         *,
         clock: Clock,
         on_want: Callable[[], None],
+        silent_s: float = SILENT_S,
         journal: str = "",
         limited_by: str = "budget",
         whose: str = "",
@@ -105,6 +77,7 @@ class LeasedLedger(CostLedger):
         self._offset = 0.0
         self._on_want = on_want
         self._journal = journal
+        self._silent_s = silent_s
         self._past: list[tuple[float, int]] = []
         self._view = tuple(
             SpendWindow(name, 0, width=width, slots=slots, now=clock()) for name, width, slots in WINDOWS
@@ -215,7 +188,7 @@ class LeasedLedger(CostLedger):
                 reservation.admitted_at = now
             at = reservation.admitted_at
             if actual:
-                slot = math.floor(at / FINEST_S) if self._life else _NOW
+                slot = math.floor(at / FINEST_S) if self._life else NOW
                 self._pending[slot] = self._pending.get(slot, 0) + actual
             self._owed += min(actual, reservation.pico)
             for window in self._uncapped:
@@ -285,7 +258,7 @@ class LeasedLedger(CostLedger):
 
     @property
     def poll_at(self) -> float:
-        """The instant, of its own clock, before which the store would say no again."""
+        """The instant before which the store would say no again."""
         return self._poll_at - self._offset
 
     @property
@@ -327,11 +300,7 @@ class LeasedLedger(CostLedger):
             turn=self._turn,
             life=self._life,
             leaving=leaving,
-            widths_ms=[round(width * 1000) for width in WIDTHS_S],
-            slots=list(SLOTS),
-            silent_ms=round(SILENT_S * 1000),
-            settle_ms=round(SETTLE_S * 1000),
-            keep_ms=_KEEP_MS,
+            silent_ms=round(self._silent_s * 1000),
             caps=[str(w.cap) if w in self._windows else "" for w in self._view],
             held=str(self._leased - self._batch_owed),
             batch=self._batches,
@@ -339,7 +308,7 @@ class LeasedLedger(CostLedger):
             need=str(max(0, need - kept)),
             want=str(max(0, need + ahead - kept)),
             since=-1 if tells else self._since,
-            view=self._known() if tells else None,
+            view=known(self._view, now, self._pending, self._batch) if tells else None,
             view_at=self._since if tells else -1,
             others=str(self._others),
             heard_at=self._heard_at,
@@ -359,7 +328,10 @@ class LeasedLedger(CostLedger):
         self._offset = (told.now + 1.0) / 1000.0 - started
         now = self._clock()
         grant = int(told.grant)
-        self._count_told(now)
+        if first:
+            begin(self._view, now, self._pending)
+        else:
+            take_out(self._view, now, self._batch or {})
         self._leased += grant - self._batch_owed
         self._batch, self._batch_owed = None, 0
         self._retell = fresh and sync.view is None
@@ -368,10 +340,10 @@ class LeasedLedger(CostLedger):
         if not self._retell:
             self._life, self._since = told.life, told.version
             self._past = []
-            self._hear(told)
+            hear(self._view, now, told.told if isinstance(told.told, list) else [], self._pending)
             self._heard_at = told.now
             self._others = max(0, int(told.held) - int(sync.held) - grant)
-        self._good_until = started + self._offset + SILENT_S - _MARGIN_S
+        self._good_until = started + self._offset + self._silent_s * _SURE
         # What has just come is for somebody who waits here.
         self._starving = told.starving and not grant
         self._poll_at = -math.inf
@@ -389,52 +361,17 @@ class LeasedLedger(CostLedger):
             self._tell_room()
 
     def _ahead(self, elapsed_s: float) -> int:
-        """Return what is likely reserved in the next quarter of a second; nothing where little is."""
+        """Return what is likely reserved in the next quarter of a second; nothing where little is.
+
+        It is little of a cap, because what a process that is killed has ahead counts as spent.
+        """
         if elapsed_s > 0:
             self._rate += (self._taken / elapsed_s - self._rate) * 0.3
         self._taken = 0
         if self._rate * _STEADY_S < self._last:
             return 0
-        return max(math.ceil(self._rate * _AHEAD_S), self._last)
-
-    def _known(self) -> list[tuple[int, int, str]]:
-        """Return everything that the store is known to have counted."""
-        unheard = [self._by_window(at, self._pending, self._batch or {}) for at in range(len(self._view))]
-        return [
-            (at + 1, slot, str(pico - unheard[at].get(slot, 0)))
-            for at, window in enumerate(self._view)
-            for slot, pico in window.filled()
-            if pico > unheard[at].get(slot, 0)
-        ]
-
-    def _by_window(self, at: int, *spent: dict[int, int]) -> dict[int, int]:
-        """Return what was spent by the slots of a window."""
-        found: dict[int, int] = {}
-        width = WIDTHS_S[at]
-        for amounts in spent:
-            for fine, pico in amounts.items():
-                slot = math.floor((self._clock() if fine == _NOW else fine * FINEST_S) / width)
-                found[slot] = found.get(slot, 0) + pico
-        return found
-
-    def _count_told(self, now: float) -> None:
-        """Take what was told out of the view, which the store has it in from now on; what is not told stays."""
-        first = not self._life
-        for at, window in enumerate(self._view):
-            window.advance(now)
-            if first:
-                for slot, pico in self._by_window(at, self._pending).items():
-                    window.put(slot, pico)
-                continue
-            for slot, pico in self._by_window(at, self._batch or {}).items():
-                window.put(slot, max(0, window.held_by(slot) - pico))
-
-    def _hear(self, told: BudgetTold) -> None:
-        """Have the view be what the store has counted, and what it does not know of yet."""
-        unheard = [self._by_window(at, self._pending) for at in range(len(self._view))]
-        rows = told.told if isinstance(told.told, list) else []
-        for number, slot, pico in rows:
-            self._view[number - 1].put(slot, int(pico) + unheard[number - 1].get(slot, 0))
+        most = min((window.cap for window in self._windows), default=0) // _AHEAD_SHARE
+        return max(min(math.ceil(self._rate * _AHEAD_S), most), self._last)
 
     def __repr__(self) -> str:
         return super().__repr__().replace("<CostLedger", "<LeasedLedger", 1)

@@ -1,0 +1,111 @@
+"""Limits that are kept together by telling, over a real Redis and four processes: killed, paused, cut off, started again."""
+
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from spillway.testing.limit_probe import most_in_any
+
+WINDOW_S, SYNC_S, SILENT_S, LIMIT = 2.0, 0.1, 2.0, 600
+ALLOWANCE = 30
+BOUND = LIMIT + 3 * ALLOWANCE * 2
+"""Four nodes; news are at most two syncs old."""
+
+
+class Nodes:
+    """Four processes that send as fast as they are let."""
+
+    def __init__(self, server, directory):
+        self._server = server
+        self._name = server.name()
+        self._log = pathlib.Path(directory, "sent")
+        self._log.touch()
+        self.living = [self._start() for _ in range(4)]
+
+    def _start(self):
+        words = [self._server.url, self._name, WINDOW_S, SYNC_S, SILENT_S, LIMIT, self._log]
+        script = pathlib.Path(__file__).with_name("told_node.py")
+        return subprocess.Popen([sys.executable, script, *map(str, words)])
+
+    def replace(self, at):
+        """Kill one and start another."""
+        self.living[at].kill()
+        self.living[at].wait()
+        self.living[at] = self._start()
+
+    def pause(self, at, seconds):
+        self.living[at].send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.living[at].send_signal(signal.SIGCONT)
+
+    def sent(self, after=0.0, until=float("inf")):
+        return [at for at in map(float, self._log.read_text().split()) if after < at <= until]
+
+    def wait_for(self, count):
+        deadline = time.monotonic() + 20.0
+        while len(self.sent()) < count:
+            assert time.monotonic() < deadline, f"{len(self.sent())} sent of {count}"
+            time.sleep(0.05)
+
+    def end(self):
+        for process in self.living:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def nodes(redis_server, tmp_path):
+    found = Nodes(redis_server, tmp_path)
+    yield found
+    found.end()
+
+
+def test_no_window_holds_more_than_the_bound_and_nearly_all_is_used(nodes):
+    nodes.wait_for(LIMIT)
+    began = time.monotonic() + WINDOW_S
+    time.sleep(4 * WINDOW_S)
+    log = nodes.sent()
+    assert most_in_any(log, WINDOW_S) <= BOUND
+    used = len(nodes.sent(began, began + 3 * WINDOW_S)) / 3
+    assert used >= 0.95 * LIMIT
+
+
+def test_killed_and_started_again(nodes):
+    nodes.wait_for(LIMIT // 2)
+    rng = random.Random(28)
+    for _ in range(8):
+        time.sleep(rng.uniform(0.1, 0.9))
+        nodes.replace(rng.randrange(4))
+    # Until they are taken for dead the shares of those that were killed are kept for them.
+    time.sleep(SILENT_S + WINDOW_S)
+    began = time.monotonic()
+    time.sleep(WINDOW_S)
+    assert most_in_any(nodes.sent(), WINDOW_S) <= BOUND
+    assert len(nodes.sent(began)) >= 0.9 * LIMIT
+
+
+def test_paused_for_less_and_for_more_than_it_takes_to_be_taken_for_dead(nodes):
+    nodes.wait_for(LIMIT)
+    for at, seconds in enumerate((0.5, SILENT_S + 0.5)):
+        nodes.pause(at, seconds)
+    time.sleep(WINDOW_S)
+    assert most_in_any(nodes.sent(), WINDOW_S) <= BOUND
+
+
+def test_a_store_that_dies_leaves_each_its_share(nodes, redis_server):
+    nodes.wait_for(LIMIT)
+    time.sleep(0.3)
+    redis_server.kill()
+    died = time.monotonic()
+    time.sleep(2.2 * WINDOW_S)
+    alone = nodes.sent(died + WINDOW_S)
+    assert most_in_any(alone, WINDOW_S) <= LIMIT
+    assert len(alone) >= 0.7 * LIMIT
+    redis_server.start()
+    time.sleep(WINDOW_S)
+    assert most_in_any(nodes.sent(), WINDOW_S) <= BOUND
