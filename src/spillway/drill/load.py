@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -122,15 +123,31 @@ class Load:
         try:
             await asyncio.gather(*self._clients)
         except BaseException:
-            for client in self._clients:
-                client.cancel()
-            await asyncio.gather(*self._clients, return_exceptions=True)
+            await self._abort()
             raise
 
     async def end(self) -> None:
         """Ask nothing more, and wait for what is under way."""
         self._stopping = True
         await self.ended()
+
+    @asynccontextmanager
+    async def asking(
+        self, nodes: Sequence[int], at_once: int, *, asks: int | None = None, every_s: float = 0.0
+    ) -> AsyncIterator[None]:
+        """Ask within a block, as `begin` does, and wait for all answers at its end; an error ends every request."""
+        self.begin(nodes, at_once, asks=asks, every_s=every_s)
+        try:
+            yield
+        except BaseException:
+            await self._abort()
+            raise
+        await (self.end() if asks is None else self.ended())
+
+    async def _abort(self) -> None:
+        for client in self._clients:
+            client.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
 
     async def _client(self, home: int, after_s: float) -> None:
         await sleep(after_s)

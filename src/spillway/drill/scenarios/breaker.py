@@ -43,22 +43,16 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
         await stage.provider.misbehave(stage.session, _DOWN)
         first, load = load_on(stage), load_on(stage)
         setting.say("the provider is down, and node 1 alone asks it")
-        first.begin([1], PROBES * 2)
-        try:
+        async with first.asking([1], PROBES * 2):
             opened = await everybody_turns(stage, "open", after_s=0.0, within_s=_WITHIN_S)
-        finally:
-            await first.end()
         setting.say("the circuit is open; clients ask all nodes")
-        load.begin([node.number for node in stage.nodes], AT_ONCE)
-        try:
+        async with load.asking([node.number for node in stage.nodes], AT_ONCE):
             await sleep(2 * OPEN_S + 2 * LATENCY_S)
             await stage.provider.misbehave(stage.session, [])
             healed_s = stage.now()
             stage.record("the provider is well again")
             closed = await everybody_turns(stage, "closed", after_s=healed_s, within_s=_WITHIN_S)
             await sleep(LATENCY_S)
-        finally:
-            await load.end()
         arrivals = await stage.arrivals()
         span_s = stage.now()
         spread_s = max(opened.values()) - min(opened.values())

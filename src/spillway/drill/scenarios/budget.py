@@ -52,11 +52,8 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
     async with gateways(setting, "budget", _OPTIONS.format(limit=size.limit * 2, cap=cap)) as stage:
         load = load_on(stage, max_tokens=MAX_TOKENS)
         setting.say(f"asking {size.asks} times for about {_COST_USD:.7f} USD under a budget of {cap:.6f} USD")
-        load.begin([node.number for node in stage.nodes], AT_ONCE, asks=size.asks)
-        try:
+        async with load.asking([node.number for node in stage.nodes], AT_ONCE, asks=size.asks):
             await stage.suffer(faults)
-        finally:
-            await load.ended()
         told = await stage.provider.told(stage.session)
         arrivals = await stage.arrivals()
         span_s = stage.now()

@@ -94,8 +94,7 @@ async def _play(name: str, says: str, setting: Setting, faults: Sequence[Fault],
 async def _drive(stage: Stage[GatewayNode], load: Load, faults: Sequence[Fault]) -> float:
     """Ask through a time without faults and one with them; return when the first began."""
     size = stage.size
-    load.begin([node.number for node in stage.nodes], AT_ONCE)
-    try:
+    async with load.asking([node.number for node in stage.nodes], AT_ONCE):
         stage.say(f"asking for more than the limit of {size.limit} in {size.window_s:g} s allows")
         steady_s = await load.answered(size.closed_s + SLACK_S) + size.window_s
         await stage.until(steady_s + size.steady_windows * size.window_s)
@@ -103,8 +102,6 @@ async def _drive(stage: Stage[GatewayNode], load: Load, faults: Sequence[Fault])
         # What comes after a loss of the store is a window, too.
         closed_s = size.closed_s if any(fault.kind == LOSE_STORE for fault in faults) else 0.0
         await stage.until(stage.now() + closed_s + size.window_s / 2)
-    finally:
-        await load.end()
     return steady_s
 
 

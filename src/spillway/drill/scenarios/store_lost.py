@@ -61,8 +61,7 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
     async with gateways(setting, "store-lost", options) as stage:
         load = load_on(stage)
         every_s = AT_ONCE * size.nodes * size.window_s / (size.limit * DEMAND)
-        load.begin([node.number for node in stage.nodes], AT_ONCE, every_s=every_s)
-        try:
+        async with load.asking([node.number for node in stage.nodes], AT_ONCE, every_s=every_s):
             await load.answered(size.closed_s + _FIRST_WITHIN_S)
             await sleep(size.window_s)
             async with asyncio.TaskGroup() as tasks:
@@ -71,8 +70,6 @@ async def _play(setting: Setting, faults: Sequence[Fault]) -> Found:
             back_s = stage.now()
             load.hurry()
             await stage.until(back_s + size.closed_s + size.window_s + RECOVERS_WITHIN_S)
-        finally:
-            await load.end()
         arrivals = await stage.arrivals()
         span_s = stage.now()
         lost_s = next(event.from_s for event in stage.events if event.kind == LOSE_STORE)
