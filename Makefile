@@ -3,7 +3,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JUDGES := .venv-judges
 
-.PHONY: demo check check-long tools judges bench format api lock clean
+.PHONY: demo check check-long tools judges drill bench format api lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/spillway demo
@@ -15,6 +15,7 @@ check: $(VENV)/.dev tools judges
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/spillway drill
 
 # The report is tested in a real browser, the order of writes by the system calls, what processes share in a real Redis.
 tools:
@@ -26,6 +27,10 @@ judges: $(JUDGES)/.ready
 
 check-long: $(VENV)/.dev tools judges
 	SPILLWAY_LONG=1 $(BIN)/pytest -m "long or not long" --timeout 3600
+
+# What is promised of several processes, at its whole size: about half an hour.
+drill: $(VENV)/.dev tools
+	$(BIN)/spillway drill --size full --report drill.html
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
