@@ -99,6 +99,10 @@ class RayLink:
             raise NetworkError("the store has been started again", reason="store")
         return answers
 
+    async def alive(self) -> bool:
+        """Return True: that the actor has ended comes out when it is asked."""
+        return True
+
     async def aclose(self) -> None:
         """Leave the store."""
 
