@@ -100,7 +100,7 @@ class RayLink:
         return answers
 
     async def alive(self) -> bool:
-        """Return True: only an answer that does not come tells that an actor is gone."""
+        """Return True: that the actor has ended comes out when it is asked."""
         return True
 
     async def aclose(self) -> None:
