@@ -14,6 +14,9 @@ from spillway.stores.shared.port import ScriptCall, StoreLink
 
 _logger = logging.getLogger("spillway.store")
 
+_INSTANT_S = 1e-6
+"""What is nearer than this is now: a timer may be set for no later than the present instant."""
+
 _AGAIN_S = 0.1
 """Seconds between two tries to reach a store that is lost."""
 
@@ -116,7 +119,7 @@ class Syncing:
         while True:
             self._wake.clear()
             now = self.clock()
-            due = [part for part in self._parts if part.next_sync() <= now]
+            due = [part for part in self._parts if part.next_sync() <= now + _INSTANT_S]
             if not whole or self._warned or (self._waiters and not due):
                 # All learn that the store is lost, or answers again.
                 due = self._parts
@@ -130,7 +133,7 @@ class Syncing:
     async def _rest(self, seconds: float) -> bool:
         """Return when something is due, or wanted; False when the way to the store has ended."""
         until = self.clock() + seconds
-        while (left := until - self.clock()) > 0:
+        while (left := until - self.clock()) > _INSTANT_S:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(left, _LOOK_S)):
                     await self._wake.wait()
@@ -155,6 +158,9 @@ class Syncing:
             if not (leaving or self._warned):
                 self._warned = True
                 _logger.warning("%s: %s", error, error.__cause__)
+        except Exception:
+            # Whoever waits for a sync must not wait for ever because one part of it is wrong.
+            _logger.exception("what is shared could not be synced")
         finally:
             if not reached:
                 for part in parts:
