@@ -113,5 +113,5 @@ def test_an_operator_sees_how_limits_are_held(served, redis_server, tmp_path):
     page.close()
     browser.close()
     log = (served.folder / "log").read_text()
-    assert len(re.findall("limits of told: share", log)) == 1
-    assert len(re.findall("limits of told: approximate again", log)) <= 1
+    assert len(re.findall("limits of deployment told: share", log)) == 1
+    assert len(re.findall("limits of deployment told: approximate again", log)) <= 1
