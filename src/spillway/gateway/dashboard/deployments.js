@@ -3,7 +3,7 @@ const cards = new Map();
 
 const withoutStore = {
   share: "The store is lost: this process keeps to its share of the limits.",
-  closed: "The store is lost: a strict limit admits nothing without it.",
+  closed: "The store is lost or may have forgotten: a strict limit admits nothing without it.",
   joining: "The store has not been reached yet: nothing is admitted.",
 };
 

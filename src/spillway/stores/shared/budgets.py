@@ -79,7 +79,7 @@ class SharedBudgets:
             self._closed = False
             _logger.info("budgets: shared again")
         elif not (reached or self._closed):
-            closing = [key for key, part in self._parts.items() if part.ledger.closes]
+            closing = sorted(key for key, part in self._parts.items() if part.ledger.closes)
             if closing:
                 self._closed = True
                 more = f" and {len(closing) - _NAMED} more" if len(closing) > _NAMED else ""
