@@ -154,7 +154,7 @@ class Syncing:
         except NetworkError as error:
             if not (leaving or self._warned):
                 self._warned = True
-                _logger.warning("%s: %s", error, error.__cause__)
+                _logger.warning("%s", error)
         finally:
             if not reached:
                 for part in parts:
