@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from spillway.core.clock import sleep
 from spillway.core.errors import NetworkError
-from spillway.stores.shared.port import ScriptCall, StoreLink
+from spillway.stores.shared.port import PATIENCE_S, ScriptCall, StoreLink
 
 _logger = logging.getLogger("spillway.store")
 
@@ -105,6 +105,9 @@ class Syncing:
         """Give everything back and stop."""
         self._closing = True
         if self._task is not None:
+            self._wake.set()
+            # A sync that is cut off would look like a store that is lost.
+            await asyncio.wait({self._task}, timeout=PATIENCE_S)
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
@@ -113,7 +116,7 @@ class Syncing:
 
     async def _run(self) -> None:
         whole = True
-        while True:
+        while not self._closing:
             self._wake.clear()
             now = self.clock()
             due = [part for part in self._parts if part.next_sync() <= now]
