@@ -171,7 +171,8 @@ class TestCheck:
         (tmp_path / "spillway.toml").write_text(TWO % {"url": "http://127.0.0.1:9", "other": "http://127.0.0.1:9"})
         out = spillway("check", env={"KEY": "hunter2"})
         assert (out.returncode, out.stderr) == (0, "")
-        heading, first, second = (re.split(r"  +", line) for line in out.stdout.splitlines())
+        heading, first, second, store = (re.split(r"  +", line) for line in out.stdout.splitlines())
+        assert store == ["store: memory"]
         assert heading == ["name", "group", "runtime", "model", "limits", "budget", "USD per Mtok", "secret"]
         secret = "environment variable KEY: ok"
         assert first == [

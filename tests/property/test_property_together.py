@@ -121,3 +121,19 @@ def test_everything(a, b, c):
     assert STATE(a, b) == STATE(b, a)
     assert STATE(STATE(a, b), c) == STATE(a, STATE(b, c))
     assert together([a, b, c]) == together([c, {}, b, a])
+
+
+def held(limits, budget, shared, nodes):
+    return {"limits": {"mode": limits, "nodes": nodes}, "budget": {"mode": budget}, "breaker": {"shared": shared}}
+
+
+def test_one_that_has_lost_the_store_is_seen_among_those_that_have_not():
+    well = held("strict", "shared", shared=True, nodes=2)
+    for worse in (
+        held("closed", "store_lost", shared=False, nodes=2),
+        held("share", "store_lost", shared=False, nodes=1),
+    ):
+        for merged in (DEPLOYMENT(well, worse), DEPLOYMENT(worse, well)):
+            assert merged == {**worse, "limits": {**worse["limits"], "nodes": 2}}
+    readings = {"spillway_breaker_shared": {"m 1": 1.0}}, {"spillway_breaker_shared": {"m 1": 0.0}}
+    assert READINGS(*readings) == READINGS(*reversed(readings)) == readings[1]

@@ -73,7 +73,7 @@ async def test_a_killed_store_is_noticed_at_once_and_one_that_is_back_soon(redis
         await one.generate("told", "hello")
         with pytest.raises(
             spillway.RateLimited,
-            match="does not answer, and strict limits let nothing through",
+            match="the store is lost or may have forgotten, and a strict limit lets nothing through without it",
         ) as shut:
             for _ in range(20):
                 await one.generate("exact", "hello")

@@ -117,7 +117,7 @@ async def test_nothing_is_let_through_without_the_store_and_the_refusal_says_so(
         await sleep(5.0)
         (refusal,) = await node.ask()
         assert isinstance(refusal, spillway.RateLimited) and refusal.limited_by == "deployment"
-        assert "no permit within 3 s: the store that shares the limit does not answer" in str(refusal)
+        assert "no permit within 3 s: the store is lost or may have forgotten" in str(refusal)
         assert not node.cluster.deployment("m").healthy()
         store.cut(False)
         assert count_ok(await node.ask(timeout_s=1.0)) == 1

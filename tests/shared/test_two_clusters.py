@@ -41,3 +41,38 @@ async def test_what_one_has_sent_the_other_may_not(store, strict):
 
         told = await asyncio.gather(*(ask(which) for which in (one, other) for _ in range(60)))
         assert 50 <= told.count("ok") <= 70
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_a_limit_group_that_has_the_name_of_a_deployment_is_not_that_deployment(store, strict):
+    limits = spillway.RateLimits(requests_per_minute=60, strict=strict)
+    grouped = spillway.Deployment(name="other", limit_group="m", rate_limits=limits)
+    async with (
+        cluster(store, requests_per_minute=60, strict=strict) as one,
+        spillway.Cluster([grouped], runners={"other": lambda _: ScriptedRunner()}, store=store) as other,
+    ):
+        for which, name in ((one, "m"), (other, "other")):
+            for _ in range(50):
+                await which.generate(name, "hello", timeout_s=1.0)
+        for which, name in ((one, "m"), (other, "other")):
+            used = which.deployment(name).rate_limiter().snapshot().requests
+            assert used.used + used.unsent <= 60
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_nor_is_it_in_one_cluster(store, strict):
+    limits = {"m": 60, "other": 30}
+    deployments = [
+        spillway.Deployment(
+            name=name,
+            limit_group="m" if name == "other" else "",
+            rate_limits=spillway.RateLimits(requests_per_minute=limit, strict=strict),
+        )
+        for name, limit in limits.items()
+    ]
+    for shared in (store, "memory"):
+        runners = {name: lambda _: ScriptedRunner() for name in limits}
+        async with spillway.Cluster(deployments, runners=runners, store=shared) as both:
+            for name, limit in limits.items():
+                await both.generate(name, "hello")
+                assert both.deployment(name).rate_limiter().snapshot().requests.limit == limit

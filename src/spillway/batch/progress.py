@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
+from spillway.batch.verdict import STORE_LOST
 from spillway.core.clock import Clock, sleep
 from spillway.remote.cost import pico_to_usd
+from spillway.runtime.deployed import Deployed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spillway.batch.run import Run
 
 _TERMINAL_S = 0.25
@@ -23,6 +27,7 @@ _WORDS = {
     "rate_limited": "at the provider's limit",
     "backpressure": "no room",
     "budget_exceeded": "its budget is spent",
+    STORE_LOST: "the store that shares its limits and budgets does not answer",
     "quota_exhausted": "the provider's quota is exhausted",
     "unauthorized_upstream": "the provider refuses the key",
     "forbidden_upstream": "the provider forbids it",
@@ -114,7 +119,10 @@ class Progress:
         waits = []
         for lane in self._run.crew.lanes.values():
             reason = lane.pace.reason
-            if reason is None:
+            shut = self._shut(lane.target.members)
+            if shut:
+                waits.append(f"{lane.target.name}: {shut}")
+            if shut or reason is None:
                 continue
             breakers = [self._run.cluster.deployment(name).circuit_breaker() for name in lane.target.members]
             wait = min(breaker.retry_after() for breaker in breakers)
@@ -122,6 +130,13 @@ class Progress:
                 wait = max(lane.pace.closed_until - self._clock(), 0.0)
             waits.append(f"{lane.target.name}: {_WORDS.get(reason, reason)}, next probe in {wait:.0f} s")
         return waits
+
+    def _shut(self, members: Sequence[str]) -> str:
+        """Return why no member's limits let anything through although they are not full; empty: that is not so."""
+        deployments = [self._run.cluster.deployment(name) for name in members]
+        # What keeps one back that answers elsewhere is known there.
+        shut = [each.rate_limiter().trouble() for each in deployments if isinstance(each, Deployed)]
+        return shut[0] if len(shut) == len(members) and all(shut) else ""
 
 
 async def show(progress: Progress, stream: TextIO) -> None:

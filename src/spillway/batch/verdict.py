@@ -33,6 +33,12 @@ LONGEST_WAIT_S = 5.0
 _SURE_DENIALS = 3
 """So often a line is denied, and nobody else, before that is taken for its own fault."""
 
+STORE_LOST = "store_lost"
+"""Why lines wait while the store of their limits and budgets does not answer."""
+
+_LOST = frozenset({STORE_LOST, "store"})
+"""The reasons of refusals that say so: a budget's and a limit's."""
+
 _FINAL = frozenset({"bad_request", "content_filtered", "context_length_exceeded"})
 _LIMITS = frozenset({"rate_limited", "backpressure"})
 _SHUT = frozenset({"circuit_open", "budget_exceeded"})
@@ -51,7 +57,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         delay_s: not before so many seconds.
         lane: whether all lines of its target wait with it.
-        reason: why: the code of what stands in the way.
+        reason: why: the code of what stands in the way, or `STORE_LOST`.
     """
 
     delay_s: float
@@ -226,7 +232,8 @@ class Failures:
         self.waits += 1
         backoff = min(LONGEST_WAIT_S, SHORTEST_WAIT_S * 2 ** min(self.waits - 1, 10))
         asked = min(error.retry_after or 0.0, LONGEST_WAIT_S)
-        reason = (error if error.refusal is None else error.refusal).code
+        refusal = error if error.refusal is None else error.refusal
+        reason = STORE_LOST if refusal.reason in _LOST else refusal.code
         return Wait(delay_s=max(backoff, asked), lane=lane, reason=reason)
 
     def __repr__(self) -> str:

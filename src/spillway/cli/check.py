@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import msgspec
 from spillway.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from spillway.cli.check_live import Seen
+    from spillway.cli.check_live import Seen, StoreSeen
     from spillway.core.limits_seen import LimitsSeen
     from spillway.core.options import Deployment
     from spillway.core.secrets import SecretLike
@@ -25,6 +26,7 @@ Examples:
   spillway check -c services/answers/spillway.toml --json
   spillway check --live"""
 
+_REPORTED = ("prices", "store", "rate_limit", "budget", "circuit_breaker")
 _UNITS = {
     "requests_per_minute": "requests/min",
     "tokens_per_minute": "tokens/min",
@@ -73,6 +75,7 @@ class _Report(msgspec.Struct):
     problems: list[str]
     warnings: list[str]
     deployments: list[_Row]
+    store: StoreSeen | None = None
     live: list[Seen] | None = None
 
 
@@ -80,13 +83,13 @@ class _Report(msgspec.Struct):
 @click.option(
     "-c", "--config", metavar="FILE", help="The project file; default: ./spillway.toml, then $SPILLWAY_CONFIG."
 )
-@click.option("--live", is_flag=True, help="Also make one tiny request to each deployment.")
+@click.option("--live", is_flag=True, help="Also ask the store, and make one tiny request to each deployment.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def command(config: str | None, *, live: bool, as_json: bool) -> int:
     """Validate the project file and its secrets.
 
     Everything that is wrong is listed, one line each, and what is doubtful as a warning. Secrets are read but never
-    shown. Exits 2 when something is wrong, 1 when a deployment did not answer.
+    shown. Exits 2 when something is wrong, 1 when a deployment or the store did not answer.
     """
     from spillway.core.errors import ConfigError
     from spillway.runtime.config import environment, inspect, require_config
@@ -100,17 +103,15 @@ def command(config: str | None, *, live: bool, as_json: bool) -> int:
     if project is not None and not problems:
         from spillway.cli.check_live import start
 
-        # What the library says of unknown prices stands among the warnings already.
-        logging.getLogger("spillway.prices").disabled = True
         try:
-            seen = start(path, project, environ, live=live)
+            with _quiet():
+                seen = start(path, project, environ, live=live, store=report.store)
         except ConfigError as error:
             problems.append(f"{path}: {error}")
         else:
             report.live = seen if live else None
-        finally:
-            logging.getLogger("spillway.prices").disabled = False
-    report.ok = not problems and all(one.answered for one in report.live or ())
+    silent = report.store is not None and report.store.answered is False
+    report.ok = not (problems or silent) and all(one.answered for one in report.live or ())
     if as_json:
         print_json(msgspec.to_builtins(report))
     else:
@@ -122,13 +123,33 @@ def command(config: str | None, *, live: bool, as_json: bool) -> int:
     return 0 if report.ok else 2 if problems else 1
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Have the library not log what the report says: unknown prices, a store that does not answer."""
+    loggers = [logging.getLogger(f"spillway.{name}") for name in _REPORTED]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.disabled = False
+
+
 def _look(project: ProjectFile, environ: Mapping[str, str], report: _Report) -> None:
     """Read every secret once, and note what is missing, careless or doubtful."""
+    from spillway.cli.check_live import StoreSeen
     from spillway.core.errors import ConfigError
     from spillway.providers.registry import key_variables
     from spillway.runtime.config import resolve_secret, secret_warning
     from spillway.runtime.prices import facts_of
+    from spillway.runtime.store import shown_store, store_of
 
+    report.store = StoreSeen(url=shown_store(project), cluster=project.cluster.name)
+    try:
+        store_of(project)
+    except ConfigError as error:
+        report.problems.append(str(error))
     states: dict[SecretLike, str] = {}
     by_owner: dict[str, list[_Secret]] = {}
     for use in project.secrets:
@@ -203,6 +224,10 @@ def _print(report: _Report) -> None:
                 for row in report.deployments
             ],
         )
+    if report.store is not None:
+        where = report.store
+        shares = "" if where.url == "memory" else f", cluster {where.cluster}"
+        click.echo(f"store: {where.url}{shares}{f': {where.said}' if where.said else ''}")
     if report.live is not None:
         click.echo()
         print_table(

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from spillway.core.clock import monotonic
-from spillway.core.errors import ConfigError, InferenceError
+from spillway.core.errors import ConfigError, InferenceError, NetworkError
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import Deployment
 from spillway.core.ports import ModelRunner
@@ -18,6 +18,8 @@ from spillway.providers.registry import make_runner
 from spillway.remote.http import build_client
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.project import ProjectFile
+from spillway.runtime.store import MEMORY, store_of
+from spillway.stores.shared import Store
 
 QUESTION = "Say ok"
 MAX_TOKENS = 16
@@ -25,6 +27,22 @@ TIMEOUT_S = 30.0
 USER_AGENT = "spillway"
 
 _Runners = dict[str, list[ModelRunner]]
+
+
+class StoreSeen(msgspec.Struct, kw_only=True):
+    """Where state is shared.
+
+    Attributes:
+        url: without login and options; `memory`: nowhere.
+        cluster: the name that all who share have.
+        answered: whether it was asked and answered within 0.25 s, None when it was not asked.
+        said: in words.
+    """
+
+    url: str
+    cluster: str
+    answered: bool | None = None
+    said: str = ""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,22 +67,47 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitsSeen | None = None
 
 
-def start(path: Path, project: ProjectFile, environ: Mapping[str, str], *, live: bool) -> list[Seen]:
-    """Build everything that a program would before its first request, and with `live` ask each deployment.
+async def ask_store(store: Store, seen: StoreSeen) -> None:
+    """Note whether a store answers within 0.25 s; nothing is written to it."""
+    link = store.connect()
+    began = monotonic()
+    try:
+        await link.open()
+    except NetworkError as error:
+        seen.answered, seen.said = False, str(error)
+    else:
+        seen.answered, seen.said = True, f"answers in {(monotonic() - began) * 1000:.1f} ms"
+    finally:
+        await link.aclose()
+
+
+def start(
+    path: Path, project: ProjectFile, environ: Mapping[str, str], *, live: bool, store: StoreSeen | None = None
+) -> list[Seen]:
+    """Build everything that a program would before its first request, and with `live` ask store and deployments.
+
+    Args:
+        store: takes what is seen of the store.
 
     Raises:
         ConfigError: something would keep a program from starting.
     """
-    return asyncio.run(_start(path, project, environ, live=live))
+    return asyncio.run(_start(path, project, environ, live=live, store=store))
 
 
-async def _start(path: Path, project: ProjectFile, environ: Mapping[str, str], *, live: bool) -> list[Seen]:
+async def _start(
+    path: Path, project: ProjectFile, environ: Mapping[str, str], *, live: bool, store: StoreSeen | None
+) -> list[Seen]:
     for deployment in project.deployments:
         await _try_client(deployment)
     made: _Runners = {}
     names = [deployment.name for deployment in project.deployments]
     runners = {name: partial(_make, made, environ) for name in names}
-    async with Cluster.from_file(path, runners=runners, environ=environ) as cluster:
+    # What is not asked anything is not told either that it is there.
+    shared = store_of(project) if live else MEMORY
+    if store is not None and not isinstance(shared, str):
+        await ask_store(shared, store)
+    async with Cluster.from_file(path, runners=runners, environ=environ, store=shared) as cluster:
         if not live:
             return []
         async with asyncio.TaskGroup() as group:
@@ -89,6 +132,9 @@ def _make(made: _Runners, environ: Mapping[str, str], deployment: Deployment) ->
 
 async def _ask(cluster: Cluster, name: str, runners: Sequence[ModelRunner]) -> Seen:
     began = monotonic()
+    shut = cluster.deployment(name).rate_limiter().trouble()
+    if shut and cluster.sharing is not None and cluster.sharing.lost:
+        return Seen(name=name, answered=False, said=f"not asked: {shut}", latency_s=0.0, attempts=0)
     try:
         tokens = await cluster.generate(name, QUESTION, max_tokens=MAX_TOKENS, timeout_s=TIMEOUT_S, fallback=False)
     except InferenceError as error:

@@ -26,7 +26,7 @@ Examples:
 def command(*, config: str | None, url: str | None, watch: bool, as_json: bool) -> None:
     """Show the deployments of a running gateway: queue, in flight, breaker, limits, spend."""
     from spillway.cli.admin_client import admin_client
-    from spillway.cli.output import print_json, print_table
+    from spillway.cli.output import print_json
 
     client = admin_client(url, config)
     if watch:
@@ -36,8 +36,15 @@ def command(*, config: str | None, url: str | None, watch: bool, as_json: bool) 
     if as_json:
         print_json(state)
         return
+    _show(state)
+
+
+def _show(state: dict[str, Any]) -> None:
+    from spillway.cli.output import print_table
+
     print_table(HEADINGS, rows(state))
-    click.echo(summary(state))
+    for line in (*legend(state), summary(state)):
+        click.echo(line)
 
 
 def rows(state: dict[str, Any]) -> list[list[str]]:
@@ -69,12 +76,42 @@ def _row(told: dict[str, Any]) -> list[str]:
         _time(quarter.get("p95_s")),
         f"{quarter.get('failed', 0):,}",
         "unknown" if told["spent_usd"] is None else f"${told['spent_usd']:.4f}",
-        " ".join(f"${w['spent_usd']:.2f}/${w['cap_usd']:g} a {w['per']}" for w in windows) or "-",
+        " ".join([*(f"${w['spent_usd']:.2f}/${w['cap_usd']:g} a {w['per']}" for w in windows), *_lost(told)]) or "-",
     ]
 
 
+def legend(state: dict[str, Any]) -> list[str]:
+    """Return what the words in brackets mean, a line for each that the table has: all say that the store is lost."""
+    from spillway.core.limit_store import WITHOUT_STORE
+    from spillway.remote.cost import STORE_LOST_MEANS
+
+    deployments = state["deployments"]
+    lines = []
+    if any(told["breaker"]["shared"] is False for told in deployments):
+        lines.append("(alone) the store is lost, and the circuit is this process's own")
+    modes = {told["limits"]["mode"] for told in deployments if told["limits"]["windows"]}
+    lines += [f"({mode}) {means}" for mode, means in WITHOUT_STORE.items() if mode in modes]
+    if any(_lost(told) for told in deployments):
+        lines.append(f"(store lost) {STORE_LOST_MEANS}")
+    keys = [key["name"] for key in state["keys"] if _lost(key)]
+    if keys:
+        lines.append(f"budgets of the keys {', '.join(keys)}: {STORE_LOST_MEANS}")
+    return lines
+
+
+def _lost(told: dict[str, Any]) -> list[str]:
+    """Return the word for a budget whose store is lost, if it is."""
+    budget = told["budget"]
+    return ["(store lost)"] if budget is not None and budget["mode"] == "store_lost" else []
+
+
 def state_of(told: dict[str, Any]) -> str:
-    """Return what a deployment does in a word or two."""
+    """Return what a deployment does in a word or two, and whether its circuit is this process's own."""
+    does = _does(told)
+    return f"{does} (alone)" if told["breaker"]["shared"] is False else does
+
+
+def _does(told: dict[str, Any]) -> str:
     breaker = told["breaker"]
     if not told["in_service"]:
         return "draining" if told["busy"] else "out of service"
@@ -111,7 +148,7 @@ def _watch(client: AdminClient, *, as_json: bool) -> None:
     import json
 
     from spillway.cli.admin_client import AdminError
-    from spillway.cli.output import print_table, say
+    from spillway.cli.output import say
     from spillway.core.clock import sleep
 
     lost = False
@@ -128,6 +165,5 @@ def _watch(client: AdminClient, *, as_json: bool) -> None:
                 click.echo(json.dumps(state, ensure_ascii=False))
             else:
                 click.clear()
-                print_table(HEADINGS, rows(state))
-                click.echo(summary(state))
+                _show(state)
         asyncio.run(sleep(EVERY_S))

@@ -68,7 +68,10 @@ WITHOUT_STORE: dict[LimiterMode, str] = {
     CLOSED: "the store is lost or may have forgotten, and a strict limit lets nothing through without it",
     JOINING: "the store has not been reached yet, and nothing is let through before",
 }
-"""What a mode has to do with a refusal."""
+"""What a mode has to do with a refusal, in words."""
+
+SHUT: frozenset[LimiterMode] = frozenset({CLOSED, JOINING})
+"""Modes in which nothing is let through although no limit is full."""
 
 HELD, SENT, OVER = 0, 1, 2
 """Stages of a lease: granted and not sent; stamped with the time it was sent; settled or given back."""
@@ -272,8 +275,6 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
         fetch: `await fetch(want, timeout_s)` asks the store for leases that serve `want` and returns whether any came,
             within `timeout_s` (it may be `inf`; a store has a limit of its own); None when `take` always asks the store
             itself.
-        trouble: `trouble(now)` says in words why nothing is let through although no limit is full, or nothing; None:
-            there is never such a reason.
     """
 
     windows: LimitWindows
@@ -282,7 +283,6 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     clock: Clock | None = None
     fetch: Callable[[AcquirePermit, float], Awaitable[bool]] | None = None
-    trouble: Callable[[float], str] | None = None
 
 
 class LimitStore(Protocol):

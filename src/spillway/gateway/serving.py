@@ -41,7 +41,7 @@ from spillway.gateway.workers.line import UP
 from spillway.runtime.cluster import Cluster
 from spillway.runtime.config import environment
 from spillway.runtime.loops import new_event_loop
-from spillway.runtime.store import MEMORY, store_of
+from spillway.runtime.store import MEMORY, WITHOUT, shown_store, store_of
 from spillway.stores.sqlite.serving_lock import ServingLock
 
 if TYPE_CHECKING:
@@ -164,6 +164,9 @@ class Running:
             self._say("warning", doubt)
         if doubts is None or await self._unless_stopped(_started(gateway)) is None:
             return
+        sharing = gateway.cluster.sharing
+        if sharing is not None and sharing.lost:
+            self._say("warning", f"the store {shown_store(self._project)} does not answer: {WITHOUT}")
         self._follow_circuits(gateway)
         gateway.reloader = Reloader(
             gateway,

@@ -137,7 +137,7 @@ class Assembly:
             engine = Engine(options, runners, gates, loop)
             engine.metrics = kept.metrics
             if self._live is not None and engine.pool.leftover is not None:
-                self._live.join(_policy_name(deployment, key), engine.pool.leftover)
+                self._live.join(_shared_name(deployment, key), engine.pool.leftover)
             engines.append(engine)
         return engines
 
@@ -251,8 +251,7 @@ class Assembly:
     ) -> tuple[RateLimiterHandle, CircuitBreakerHandle]:
         policies = self._policies.get(_policy_key(deployment, key))
         if policies is None:
-            name = _policy_name(deployment, key)
-            limiter = self._limiter_actor(name, deployment.rate_limits, runner, loop)
+            limiter = self._limiter_actor(deployment, key, runner, loop)
             breaker = self._breaker(deployment, key, loop)
             policies = self._policies[_policy_key(deployment, key)] = limiter, breaker
         return policies[0].handle(), policies[1]
@@ -261,10 +260,7 @@ class Assembly:
         name, config = _policy_name(deployment, key), deployment.circuit_breaker
         if self._sharing is None:
             return CircuitBreakerHandle(name, config, clock=clock_of(loop))
-        whose = "limit_group" if deployment.limit_group else "deployment"
-        return self._sharing.breakers.share(
-            f"{whose} {deployment.limit_group or deployment.name}#{key + 1}", name, config
-        )
+        return self._sharing.breakers.share(_shared_name(deployment, key), name, config)
 
     @property
     def limiters(self) -> Mapping[str, RateLimiterActor | StrictRateLimiterActor]:
@@ -273,17 +269,17 @@ class Assembly:
         return {name: self._policies[key][0] for key, name in used.items() if key in self._policies}
 
     def _limiter_actor(
-        self, key: str, limits: RateLimits | None, runner: ModelRunner, loop: asyncio.AbstractEventLoop
+        self, deployment: Deployment, key: int, runner: ModelRunner, loop: asyncio.AbstractEventLoop
     ) -> RateLimiterActor | StrictRateLimiterActor:
-        limits = _as_judged(limits or RateLimits(), runner.runtime_kind)
+        limits = _as_judged(deployment.rate_limits or RateLimits(), runner.runtime_kind)
         options: dict[str, Any] = {"clock": clock_of(loop), "gives_back": runner.runtime_kind != _AZURE}
-        sharing = self._sharing
+        sharing, name = self._sharing, _shared_name(deployment, key)
         if limits.strict:
             node, store = ("here", self._store) if sharing is None else (sharing.node, sharing.exact)
-            return StrictRateLimiterActor(node, limits, store=store, key=key, **options)
+            return StrictRateLimiterActor(node, limits, store=store, key=name, **options)
         if sharing is None:
-            return RateLimiterActor(key, limits, **options)
-        return RateLimiterActor(sharing.node, limits, store=sharing.approximate, key=key, **options)
+            return RateLimiterActor(_policy_name(deployment, key), limits, **options)
+        return RateLimiterActor(sharing.node, limits, store=sharing.approximate, key=name, **options)
 
 
 def _policy_key(deployment: Deployment, key: int) -> _PolicyKey:
@@ -294,6 +290,12 @@ def _policy_name(deployment: Deployment, key: int) -> str:
     """Return the name of the limiter and the breaker of an entry of a deployment's key pool."""
     name = deployment.limit_group or deployment.name
     return f"{name}#{key + 1}" if key else name
+
+
+def _shared_name(deployment: Deployment, key: int) -> str:
+    """Return the name in a store of what an entry of a deployment's key pool shares: a group's is nobody else's."""
+    whose = "limit_group" if deployment.limit_group else "deployment"
+    return f"{whose} {deployment.limit_group or deployment.name}#{key + 1}"
 
 
 def _as_judged(limits: RateLimits, kind: str) -> RateLimits:

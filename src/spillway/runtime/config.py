@@ -106,7 +106,12 @@ def inspect(path: str | Path) -> tuple[ProjectFile | None, list[str]]:
     if problems or cluster is None or gateway is None:
         return None, list(problems)
     project = ProjectFile(
-        path=path, cluster=cluster, gateway=gateway, deployments=tuple(found), secrets=tuple(reader.secrets)
+        path=path,
+        cluster=cluster,
+        gateway=gateway,
+        deployments=tuple(found),
+        secrets=tuple(reader.secrets),
+        store_place=problems.where(("cluster",), "store"),
     )
     return project, []
 

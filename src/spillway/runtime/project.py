@@ -108,6 +108,7 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):
         path: the file, as it was asked for.
         deployments: at least one, in the order of the file.
         secrets: every secret that it names and where.
+        store_place: file, line and table of the store, in words.
     """
 
     path: Path
@@ -115,3 +116,4 @@ class ProjectFile(msgspec.Struct, frozen=True, kw_only=True):
     gateway: GatewaySettings
     deployments: tuple[Deployment, ...]
     secrets: tuple[SecretUse, ...] = ()
+    store_place: str = ""

@@ -39,8 +39,26 @@ def store_of(project: ProjectFile) -> str | Store:
     """Return the store that a project file names, as a Cluster takes it.
 
     Raises:
-        ConfigError: the extra is missing.
+        ConfigError: the extra is missing, or the URL is not one; it names file, line and key, and not the URL.
     """
     cluster = project.cluster
     settings = {name: getattr(cluster, name) for name in ("name", "sync_s", "allowance_s", "weight")}
-    return store_at(cluster.store, **settings) or MEMORY
+    try:
+        return store_at(cluster.store, **settings) or MEMORY
+    except ConfigError as error:
+        raise ConfigError(f"{project.store_place} store: {error}") from None
+
+
+def shown_store(project: ProjectFile) -> str:
+    """Return where a project's state is shared, without login and options."""
+    from spillway.stores.redis.address import shown  # noqa: PLC0415 - Redis only where it is used
+
+    store = project.cluster.store
+    return MEMORY if store == MEMORY else shown(store)
+
+
+WITHOUT = (
+    "until it does, strict limits admit nothing, others nothing before it was reached once, budgets are closed, and "
+    "circuits are each process's own"
+)
+"""What it means that a store does not answer."""

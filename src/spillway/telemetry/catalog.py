@@ -142,6 +142,13 @@ ENGINES = (
     _gauge("spillway_budget_spent_usd", "deployment", "window", says="Spent in the window."),
     _gauge("spillway_budget_left_usd", "deployment", "window", says="Neither spent nor reserved; never below 0."),
     _gauge("spillway_budget_reserved_usd", "deployment", says="Reserved for what is on its way."),
+    _gauge("spillway_budget_elsewhere_usd", "deployment", says="Held by other processes that share the budget."),
+    _gauge(
+        "spillway_budget_mode",
+        "deployment",
+        "mode",
+        says="1 for how the budget is held, else 0: local, shared, store_lost.",
+    ),
 )
 """Of a Cluster, by deployment. `entry` is the position in a key pool, from 1."""
 
@@ -193,6 +200,12 @@ GATEWAY = (
     _gauge("spillway_key_budget_usd", "key", "window", says="A gateway key's cap."),
     _gauge("spillway_key_budget_spent_usd", "key", "window", says="Spent in the window."),
     _gauge("spillway_key_budget_left_usd", "key", "window", says="Neither spent nor reserved; never below 0."),
+    _gauge(
+        "spillway_key_budget_mode",
+        "key",
+        "mode",
+        says="1 for how a gateway key's budget is held, else 0: local, shared, store_lost.",
+    ),
     _gauge("spillway_build_info", "cluster", "version", "python", says="1; the labels say what runs."),
 )
 """Of a gateway. `key` is a name, never the key."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spillway.core.limit_store import LIMITER_MODES
 from spillway.remote.circuit_breaker import CircuitState
-from spillway.remote.cost import pico_to_usd
+from spillway.remote.cost import BUDGET_MODES, pico_to_usd
 from spillway.telemetry.catalog import ENGINES, METRICS
 from spillway.telemetry.readings import Distribution, Labels, Reading, distribution, grouped
 
@@ -90,19 +90,23 @@ def _now(name: str, entries: Sequence[Engine]) -> Iterator[Row]:
 def _money(name: str, ledger: CostLedger | None) -> Iterator[Row]:
     if ledger is None:
         return
-    yield _row("budget_reserved_usd", (name,), pico_to_usd(ledger.reserved_pico))
+    seen = ledger.snapshot()
+    yield _row("budget_reserved_usd", (name,), pico_to_usd(seen.reserved_pico))
+    yield _row("budget_elsewhere_usd", (name,), pico_to_usd(seen.elsewhere_pico))
     yield from budget_rows("budget", name, ledger)
 
 
 def budget_rows(prefix: str, name: str, ledger: CostLedger) -> Iterator[Row]:
-    """Return cap, spending and rest of each window of a ledger, as `{prefix}_usd` and its like."""
+    """Return cap, spending and rest of each window of a ledger, as `{prefix}_usd` and its like, and how it is held."""
     seen = ledger.snapshot()
     for window in seen.windows:
         labels = (name, window.name)
-        left = max(0, window.cap_pico - window.committed_pico - seen.reserved_pico)
+        left = max(0, window.cap_pico - window.committed_pico - seen.reserved_pico - seen.elsewhere_pico)
         yield _row(f"{prefix}_usd", labels, pico_to_usd(window.cap_pico))
         yield _row(f"{prefix}_spent_usd", labels, pico_to_usd(window.committed_pico))
         yield _row(f"{prefix}_left_usd", labels, pico_to_usd(left))
+    for mode in BUDGET_MODES if seen.windows else ():
+        yield _row(f"{prefix}_mode", (name, mode), seen.mode == mode)
 
 
 def _breaker(name: str, entry: str, engine: Engine) -> Iterator[Row]:

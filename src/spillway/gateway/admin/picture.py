@@ -152,7 +152,9 @@ def _budget(ledger: CostLedger | None) -> dict[str, Any] | None:
         return None
     return {
         "on_exceeded": snapshot.on_exceeded,
+        "mode": snapshot.mode,
         "reserved_usd": pico_to_usd(snapshot.reserved_pico),
+        "elsewhere_usd": pico_to_usd(snapshot.elsewhere_pico),
         "windows": [
             {
                 "per": window.name,

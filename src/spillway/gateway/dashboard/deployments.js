@@ -3,15 +3,23 @@ const cards = new Map();
 
 const withoutStore = {
   share: "The store is lost: this process keeps to its share of the limits.",
-  closed: "The store is lost: a strict limit admits nothing without it.",
+  closed: "The store is lost or may have forgotten: a strict limit admits nothing without it.",
   joining: "The store has not been reached yet: nothing is admitted.",
 };
+
+const budgetLost = (budget) => {
+  if (budget?.mode !== "store_lost") return "";
+  if (budget.on_exceeded === "warn") return "The store is lost: this process counts the budget alone.";
+  return "The store is lost: the budget is closed once what was leased is spent.";
+};
+
+const alone = (d) => (d.breaker.shared === false ? ", in this process alone" : "");
 
 const standing = (d) => {
   const wait = d.breaker.retry_after_s;
   if (!d.in_service) return ["warm", d.busy ? `Draining, ${d.busy} left` : "Out of service"];
-  if (d.breaker.state === "OPEN") return ["bad", `Circuit open${wait ? `, ${span(wait)}` : wait === 0 ? ", next is a probe" : ""}${d.breaker.shared === false ? ", in this process alone" : ""}`];
-  if (d.breaker.state === "HALF_OPEN") return ["warm", "Probing"];
+  if (d.breaker.state === "OPEN") return ["bad", `Circuit open${wait ? `, ${span(wait)}` : wait === 0 ? ", next is a probe" : ""}${alone(d)}`];
+  if (d.breaker.state === "HALF_OPEN") return ["warm", `Probing${alone(d)}`];
   if (d.limits.blocked_for_s > 0) return ["warm", `Told to wait ${span(Math.ceil(d.limits.blocked_for_s))}`];
   if (!d.healthy) return ["bad", "Refused by the provider"];
   return ["well", d.breaker.held_closed ? "Held closed" : "Serving"];
@@ -82,6 +90,7 @@ const drawCard = (card, d, now) => {
   const notes = [];
   if (d.limits.changed.length) notes.push(`Limits are not those of the file${d.limits.end_in_s === null ? "" : `, for ${span(d.limits.end_in_s)} more`}.`);
   if (d.limits.windows.length && withoutStore[d.limits.mode]) notes.push(withoutStore[d.limits.mode]);
+  if (budgetLost(d.budget)) notes.push(budgetLost(d.budget));
   if (d.limits.percent < 100) notes.push(`After a 429 it uses ${d.limits.percent}% of its limits.`);
   const refused = d.keys.filter((key) => key.state !== "ok").length;
   if (refused) notes.push(`${refused} of ${d.keys.length} keys are not in use.`);
@@ -144,7 +153,7 @@ const drawKeys = (keys) => {
     };
     const limit = (name) => key.limits.find((w) => w.limit === name);
     const [requests, tokens, day] = [limit("requests_per_minute"), limit("tokens_per_minute"), key.budget?.windows[0]];
-    const may = [key.models.length ? key.models.join(", ") : "every model", `up to ${key.max_priority}`].join(" · ");
+    const may = [key.models.length ? key.models.join(", ") : "every model", `up to ${key.max_priority}`, budgetLost(key.budget)].filter(Boolean).join(" · ");
     return el("tr", {},
       el("th", { scope: "row" }, key.name, el("div", { class: "soft", text: may })),
       use(requests?.used, requests?.most, `${short(requests?.used)} of ${short(requests?.most)}`),

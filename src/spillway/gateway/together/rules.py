@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spillway.core.limit_store import LIMITER_MODES
 from spillway.gateway.admin.history import BUCKETS
 from spillway.gateway.admin.journal import KEPT
 from spillway.gateway.admin.recent import KEPT_REQUESTS
 from spillway.gateway.together.merging import aligned, each, either, fields, first_of, least, most, newest, rows, total
+from spillway.remote.cost import BUDGET_MODES
 from spillway.telemetry.catalog import METRICS
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ _BREAKER = fields(
         "state": first_of("OPEN", "HALF_OPEN", "CLOSED"),
         "retry_after_s": most,
         "held_closed": most,
+        "shared": least,
         "window_calls": total,
         "window_failures": total,
         "opened": most,
@@ -32,7 +35,9 @@ _WINDOWS = rows("limit", fields({"used": most, "most": most, "in_use": least}))
 
 _BUDGET = fields(
     {
+        "mode": first_of(*reversed(BUDGET_MODES)),
         "reserved_usd": most,
+        "elsewhere_usd": most,
         "windows": rows("per", fields({"cap_usd": most, "spent_usd": most, "frees_in_s": least})),
     }
 )
@@ -59,6 +64,8 @@ DEPLOYMENT = fields(
         "limits": fields(
             {
                 "windows": _WINDOWS,
+                "mode": first_of(*reversed(LIMITER_MODES)),
+                "nodes": most,
                 "percent": least,
                 "blocked_for_s": most,
                 "configured": either,
@@ -94,7 +101,7 @@ tracks_together = fields({"whole": _track, "by_deployment": each(_track)})
 
 _GAUGES: dict[str, Rule] = {
     **dict.fromkeys(("queue_depth", "queue_capacity", "workers", "workers_busy", "requests_in_flight"), total),
-    **dict.fromkeys(("limit_ceiling", "budget_left_usd", "key_budget_left_usd"), least),
+    **dict.fromkeys(("limit_ceiling", "budget_left_usd", "key_budget_left_usd", "breaker_shared"), least),
 }
 """How gauges are put together, where it is not the largest that counts."""
 

@@ -14,10 +14,19 @@ from spillway.remote.cost.money import PICO_PER_USD, pico_to_usd, told_pico, usd
 from spillway.remote.cost.output_p95 import OutputP95
 from spillway.remote.cost.prices import PriceTable
 from spillway.remote.cost.rates import PriceEntry, Rates
-from spillway.remote.cost.snapshot import LedgerSnapshot, WindowSnapshot
+from spillway.remote.cost.snapshot import (
+    BUDGET_MODES,
+    STORE_LOST_MEANS,
+    BudgetMode,
+    LedgerSnapshot,
+    WindowSnapshot,
+)
 
 __all__ = [
     # spending
+    "BUDGET_MODES",
+    "STORE_LOST_MEANS",
+    "BudgetMode",
     "CostLedger",
     "LedgerSnapshot",
     "Reservation",

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final, Literal
+
 import msgspec
+
+BudgetMode = Literal["local", "shared", "store_lost"]
+"""How a budget is held now.
+
+    local       by this process alone
+    shared      over all that share the store
+    store_lost  the store is lost: this process spends what it has leased, then nothing
+"""
+
+LOCAL: Final = "local"
+SHARED: Final = "shared"
+STORE_LOST: Final = "store_lost"
+BUDGET_MODES: tuple[BudgetMode, ...] = (LOCAL, SHARED, STORE_LOST)
+
+STORE_LOST_MEANS: Final = "the store is lost: what was leased from it is spent, then nothing until it answers"
 
 
 class WindowSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +45,7 @@ class LedgerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
         open: open reservations.
         overruns: settlements above what had been reserved, by `overrun_pico` in all.
         elsewhere_pico: what other processes hold of a budget that they share, as of the last that was heard.
-        mode: `local`; `shared` with other processes through a store, `store_lost` while that is not reached.
+        mode: how it is held now.
     """
 
     spent_pico: int
@@ -40,4 +57,4 @@ class LedgerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     on_exceeded: str
     windows: tuple[WindowSnapshot, ...]
     elsewhere_pico: int = 0
-    mode: str = "local"
+    mode: BudgetMode = LOCAL

@@ -21,7 +21,6 @@ from spillway.core.limit_store import (
     OVER,
     SENT,
     SHARE,
-    WITHOUT_STORE,
     AcquirePermit,
     Lease,
     LimiterMode,
@@ -134,10 +133,6 @@ class GossipMachine:
         if (mode == SHARE) != alone:
             self._count_ceilings()
         return mode
-
-    def trouble(self, now: float) -> str:
-        """Return in words why nothing is let through although no limit is full; empty: that is not so."""
-        return "" if self.unlimited or self.mode(now) != JOINING else WITHOUT_STORE[JOINING]
 
     def _count_ceilings(self) -> None:
         """Note what of each limit is used: less after a 429, and less what nodes may send that are cut off."""

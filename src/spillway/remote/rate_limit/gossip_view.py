@@ -70,14 +70,14 @@ class GossipView:
         self._earliest = self._latest = 0.0
 
     def mode(self, now: float) -> LimiterMode:
-        """Return `joining`, `approximate` or `share`."""
-        if self.synced_at == -math.inf:
-            return JOINING
-        if self.solo is None:
-            if now - self.synced_at <= STALE_ROUNDS * self._sync_s:
-                return APPROXIMATE
-            self.cut_off(now)
-        return SHARE
+        """Return `joining`, `approximate` or `share`.
+
+        One that has heard nothing for three rounds, and has not failed to reach the store either, was stopped: others
+        may have taken it for dead, so it joins again.
+        """
+        if self.solo is not None:
+            return SHARE
+        return APPROXIMATE if now - self.synced_at <= STALE_ROUNDS * self._sync_s else JOINING
 
     def cut_off(self, now: float) -> None:
         """Count apart, from now on, what nobody else learns of; it has been synced before."""

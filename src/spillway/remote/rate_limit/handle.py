@@ -12,7 +12,15 @@ import msgspec
 
 from spillway.core.clock import Clock, clock_of
 from spillway.core.errors import RateLimited
-from spillway.core.limit_store import SHARE, WITHOUT_STORE, AcquirePermit, LimiterMode, LimitsSnapshot, SharedLimits
+from spillway.core.limit_store import (
+    LOCAL,
+    SHUT,
+    WITHOUT_STORE,
+    AcquirePermit,
+    LimiterMode,
+    LimitsSnapshot,
+    SharedLimits,
+)
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.permit import Desk, FreePermit, Permit
@@ -89,7 +97,6 @@ class RateLimiterHandle:
         "_open",
         "_seq",
         "_stop_listening",
-        "_trouble",
         "_waiters",
         "_windows",
     )
@@ -100,7 +107,6 @@ class RateLimiterHandle:
         self._windows = shared.windows
         self._alone = shared.alone
         self._fetch = shared.fetch
-        self._trouble = shared.trouble
         # Without limits and without a pause there is nothing to ask; what other holders do would go unseen, though.
         self._open = shared.alone and shared.windows.unlimited
         self._waiters: list[_Waiter] = []
@@ -248,15 +254,16 @@ class RateLimiterHandle:
                 retry_after=blocked if wait == math.inf else wait,
                 limited_by="provider",
             )
-        trouble = "" if self._trouble is None else self._trouble(now)
-        if trouble:
-            return RateLimited(trouble, reason="store", retry_after=UNKNOWN_WAIT_S if wait == math.inf else wait)
-        alone = f": {WITHOUT_STORE[SHARE]}" if self._windows.mode(now) == SHARE else ""
+        mode = self._windows.mode(now)
+        if mode in SHUT:
+            retry_after = UNKNOWN_WAIT_S if wait == math.inf else wait
+            return RateLimited(WITHOUT_STORE[mode], reason="store", retry_after=retry_after)
+        why = f": {WITHOUT_STORE[mode]}" if mode in WITHOUT_STORE else ""
         if wait == math.inf:
             return RateLimited(
-                f"all that the limit holds is on its way{alone}", reason="in_flight", retry_after=UNKNOWN_WAIT_S
+                f"all that the limit holds is on its way{why}", reason="in_flight", retry_after=UNKNOWN_WAIT_S
             )
-        return RateLimited(f"no room in the limit for {wait:.3f} s{alone}", reason="window", retry_after=wait)
+        return RateLimited(f"no room in the limit for {wait:.3f} s{why}", reason="window", retry_after=wait)
 
     # Asking.
 
@@ -296,10 +303,8 @@ class RateLimiterHandle:
 
     def trouble(self) -> str:
         """Return in words why nothing is let through although no limit is full; empty where that is not so."""
-        if self._trouble is None:
-            return ""
-        with self._desk.lock:
-            return self._trouble(self._desk.clock())
+        mode = self._held()
+        return WITHOUT_STORE[mode] if mode in SHUT else ""
 
     def blocked_for(self) -> float:
         """Return the seconds until the end of the pause that the provider asked for, 0.0 when there is none."""
@@ -317,8 +322,11 @@ class RateLimiterHandle:
 
     def why(self) -> str:
         """Return what a lost store has to do with a refusal, in words; empty where it has nothing to do with it."""
-        trouble = self.trouble()
-        return trouble or (WITHOUT_STORE[SHARE] if self.mode() == SHARE and not self._windows.unlimited else "")
+        return WITHOUT_STORE.get(self._held(), "")
+
+    def _held(self) -> LimiterMode:
+        """Return how limits are held that stand in somebody's way: `local` where there are none."""
+        return LOCAL if self._alone or self._windows.unlimited else self.mode()
 
     def snapshot(self) -> LimitsSnapshot:
         """Return the state of all limits."""

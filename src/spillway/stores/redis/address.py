@@ -42,6 +42,9 @@ def address_of(url: str) -> Address:
     """
     scheme, _, rest = url.partition("://")
     if scheme in _DIRECT and rest:
+        database = rest.partition("?")[0].rpartition("@")[2].partition("/")[2]
+        if scheme != "unix" and database and not database.isdigit():
+            raise ConfigError("the database in a store's URL is a number, as in redis://host:6379/0")
         return Address(url)
     if scheme not in _SENTINEL:
         raise ConfigError(f"a store's URL begins with one of {', '.join(_SCHEMES)}")

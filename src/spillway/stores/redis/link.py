@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -169,7 +170,18 @@ class RedisLink:
     async def _broke(self, error: BaseException) -> NetworkError:
         await self._drop()
         self.lost = True
-        return NetworkError(f"the store did not answer: {type(error).__name__}", reason="store")
+        words = self._without_login(str(error))
+        said = f"{type(error).__name__}: {words}" if words else type(error).__name__
+        return NetworkError(f"the store did not answer: {said}", reason="store")
+
+    def _without_login(self, words: str) -> str:
+        """Return what a Redis said on one line, and without what the URL has of names and passwords."""
+        known = self._pool.connection_kwargs
+        address = self._address
+        for part in (known.get("username"), known.get("password"), address.sentinel_user, address.sentinel_password):
+            if part:
+                words = re.sub(rf"(?<!\w){re.escape(part)}(?!\w)", "***", words)
+        return " ".join(words.split())
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from spillway.remote.cost import STORE_LOST_MEANS
 from spillway.stores.shared.money import BudgetSync, BudgetTold
 from spillway.stores.shared.purse import LeasedLedger
 
@@ -22,6 +24,8 @@ HEARTBEAT_S = 1.0
 """Seconds between two syncs of a budget that nobody spends from; with more than 20 budgets it is longer."""
 
 _HEARTBEATS_A_SECOND = 20
+_NAMED = 5
+_logger = logging.getLogger("spillway.budget")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(BudgetTold).decode
@@ -41,6 +45,7 @@ class SharedBudgets:
         self._syncing = syncing
         self._clock = clock
         self._parts: dict[str, BudgetPart] = {}
+        self._closed = False
         self.forgotten = 0
         """How often the store was found to have forgotten something: each budget then tells it what it knows."""
 
@@ -64,6 +69,21 @@ class SharedBudgets:
         )
         part = self._parts[key] = BudgetPart(self, keys, holder=self._holder, clock=self._clock, syncing=self._syncing)
         return part.make(budget, silent_s=self._settings.silent_s, journal=journal, limited_by=limited_by, whose=whose)
+
+    def note(self, *, reached: bool) -> None:
+        """Take note of whether the store was reached: one line says that budgets close, one that they are open again.
+
+        It is logged once for all of them, for all have the same store.
+        """
+        if reached and self._closed:
+            self._closed = False
+            _logger.info("budgets: shared again")
+        elif not (reached or self._closed):
+            closing = sorted(key for key, part in self._parts.items() if part.ledger.closes)
+            if closing:
+                self._closed = True
+                more = f" and {len(closing) - _NAMED} more" if len(closing) > _NAMED else ""
+                _logger.warning("budgets of %s%s: %s", ", ".join(closing[:_NAMED]), more, STORE_LOST_MEANS)
 
     @property
     def heartbeat_s(self) -> float:
@@ -128,6 +148,7 @@ class BudgetPart:
     def end(self, answer: Any) -> None:
         """Take what the store answered."""
         sync = self._sync
+        self._budgets.note(reached=True)
         if sync is not None and self.ledger.end(sync, _decode(answer), started=self._last):
             self._budgets.forgotten += 1
             self._told = self._budgets.forgotten
@@ -135,3 +156,4 @@ class BudgetPart:
     def failed(self) -> None:
         """Go on without the store."""
         self.ledger.failed()
+        self._budgets.note(reached=False)

@@ -131,9 +131,7 @@ class GossipPart:
             weight=settings.weight,
         )
         self._mode = ModeLog(key)
-        self.shared = SharedLimits(
-            windows=self.windows, lock=self._lock, room=self._room, clock=self._clock, trouble=self.windows.trouble
-        )
+        self.shared = SharedLimits(windows=self.windows, lock=self._lock, room=self._room, clock=self._clock)
 
     @property
     def made_for(self) -> tuple[RateLimits, float, bool]:

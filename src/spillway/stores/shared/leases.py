@@ -265,19 +265,11 @@ class LeasedWindows:
     # What to say.
 
     def mode(self, now: float) -> LimiterMode:
-        """Return `strict`, `closed` while the store is lost or waits, `joining` before its first answer."""
-        if not self.pocket.has_met:
-            return JOINING
-        return CLOSED if self.trouble(now) else STRICT
-
-    def trouble(self, now: float) -> str:
-        """Return in words why nothing is let through although no limit is full; empty: that is not so."""
+        """Return `strict`, `closed` while the store is lost or waits, `joining` while it is and was never reached."""
         pocket = self.pocket
         if pocket.lost:
-            return "the store that shares the limit does not answer, and strict limits let nothing through without it"
-        if now < pocket.closed_until:
-            return "the store that shares the limit may have forgotten what was sent, and waits until that is over"
-        return ""
+            return CLOSED if pocket.has_met else JOINING
+        return CLOSED if now < pocket.closed_until else STRICT
 
     def snapshot(self, now: float) -> LimitsSnapshot:
         """Return the state over all holders, as of the last answer."""

@@ -59,9 +59,7 @@ class LimitsPart:
         self._mode = ModeLog(key)
         self._settings = window_s, gives_back
         self.windows = LeasedWindows(limits, spans=spans, holder=holder, on_want=self._wake, gives_back=gives_back)
-        self.shared = SharedLimits(
-            windows=self.windows, lock=self._lock, room=self._room, clock=self._clock, trouble=self.windows.trouble
-        )
+        self.shared = SharedLimits(windows=self.windows, lock=self._lock, room=self._room, clock=self._clock)
 
     @property
     def made_for(self) -> tuple[RateLimits, float, bool]:

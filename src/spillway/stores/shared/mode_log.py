@@ -13,13 +13,13 @@ class ModeLog:
     """Writes one warning when the limits of a key are held worse than before, and one line when they are well again.
 
     Args:
-        key: whose limits.
+        key: whose limits, with the number of the entry of a key pool.
     """
 
     __slots__ = ("_key", "_mode")
 
     def __init__(self, key: str) -> None:
-        self._key = key
+        self._key = key.removesuffix("#1")
         self._mode: LimiterMode | None = None
 
     def note(self, mode: LimiterMode) -> None:

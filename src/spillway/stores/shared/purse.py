@@ -18,6 +18,7 @@ import msgspec
 from spillway.core.errors import BudgetExceeded
 from spillway.remote.cost import CostLedger, LedgerSnapshot, Reservation, usd_to_pico
 from spillway.remote.cost.caps import WINDOWS, cap_key
+from spillway.remote.cost.snapshot import SHARED, STORE_LOST
 from spillway.remote.cost.window import SpendWindow
 from spillway.stores.shared.money import FINEST_S, BudgetSync, BudgetTold
 from spillway.stores.shared.port import SILENT_S
@@ -148,7 +149,7 @@ class LeasedLedger(CostLedger):
     def snapshot(self) -> LedgerSnapshot:
         """Return its state: what is committed is everybody's, what is reserved its own."""
         return msgspec.structs.replace(
-            super().snapshot(), elsewhere_pico=self._others, mode="store_lost" if self.closed else "shared"
+            super().snapshot(), elsewhere_pico=self._others, mode=STORE_LOST if self.closed else SHARED
         )
 
     def set_budget(self, budget: Budget | None, past: Iterable[tuple[float, int]] = ()) -> None:
@@ -250,6 +251,11 @@ class LeasedLedger(CostLedger):
         )
 
     # Syncing.
+
+    @property
+    def closes(self) -> bool:
+        """Whether nothing more is spent once the store is lost and the lease is used up."""
+        return bool(self._windows) and self._mode != "warn"
 
     @property
     def wants(self) -> bool:

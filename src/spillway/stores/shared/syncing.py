@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from spillway.core.clock import sleep
 from spillway.core.errors import NetworkError
-from spillway.stores.shared.port import ScriptCall, StoreLink
+from spillway.stores.shared.port import PATIENCE_S, ScriptCall, StoreLink
 
 _logger = logging.getLogger("spillway.store")
 
@@ -108,6 +108,9 @@ class Syncing:
         """Give everything back and stop."""
         self._closing = True
         if self._task is not None:
+            self._wake.set()
+            # A sync that is cut off would look like a store that is lost.
+            await asyncio.wait({self._task}, timeout=PATIENCE_S)
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
@@ -116,7 +119,7 @@ class Syncing:
 
     async def _run(self) -> None:
         whole = True
-        while True:
+        while not self._closing:
             self._wake.clear()
             now = self.clock()
             due = [part for part in self._parts if part.next_sync() <= now + _INSTANT_S]
@@ -157,7 +160,7 @@ class Syncing:
         except NetworkError as error:
             if not (leaving or self._warned):
                 self._warned = True
-                _logger.warning("%s: %s", error, error.__cause__)
+                _logger.warning("%s", error)
         except Exception:
             # Whoever waits for a sync must not wait for ever because one part of it is wrong.
             _logger.exception("what is shared could not be synced")
