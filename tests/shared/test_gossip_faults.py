@@ -95,7 +95,7 @@ async def test_one_that_is_taken_for_dead_and_is_not_adds_at_most_its_share():
     assert LIMIT < world.worst() <= BOUND + LIMIT // 4
 
 
-async def test_a_node_that_hears_nothing_for_three_rounds_takes_itself_for_cut_off():
+async def test_a_node_that_was_stopped_joins_again_and_one_that_is_cut_off_has_its_share():
     world = World()
     node, other = nodes(world, 2, LIMIT)
     world.run(world.now + 2.0)
@@ -105,6 +105,9 @@ async def test_a_node_that_hears_nothing_for_three_rounds_takes_itself_for_cut_o
     assert node.mode() == "approximate"
     assert not node.try_send(), "between two rounds nothing is granted that nobody would learn of"
     world.run(last + 4.1)
+    assert node.mode() == "joining"
+    assert not node.try_send(), "others may have taken it for dead"
+    node.part.failed()
     assert node.mode() == "share"
     assert node.try_send()
 
