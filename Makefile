@@ -14,7 +14,7 @@ check: $(VENV)/.dev tools judges
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 4 --dist loadgroup
 	$(BIN)/spillway drill
 
 # The report is tested in a real browser, the order of writes by the system calls, what processes share in a real Redis.

@@ -21,6 +21,8 @@ from spillway.remote.rate_limit import GetLimits, NoteThrottled, SetLimits, Stri
 from spillway.testing import ACTOR_CHECKS, ActorSubject
 from spillway.testing.actor_probe import Echo, Nap, Note, Notes, ProbeActor
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 @pytest.mark.parametrize("check", ACTOR_CHECKS, ids=lambda check: check.__name__)
 async def test_a_ray_actor(ray, check):

@@ -14,6 +14,8 @@ from spillway.providers.openai.config import OpenAiConfig
 from spillway.ray import start_commons
 from spillway.runtime.cluster import Cluster
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 async def test_links_reach_one_store_and_tell_when_it_is_lost(ray, ray_server):
     before = set(processes_of(ray_server, "CommonsActor"))

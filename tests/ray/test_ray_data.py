@@ -13,6 +13,8 @@ from spillway.core.secrets import Secret
 from spillway.providers.openai.config import OpenAiConfig
 from spillway.ray import Deployment
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 def options(here, **more):
     config = OpenAiConfig(endpoint=f"{here.sim.url}/v1", api_key=Secret("sk-canary-31415"))

@@ -1,6 +1,9 @@
 """What can't be run over Ray is said in one line, before anything is sent."""
 
+import pytest
 from run_cli import prompts
+
+pytestmark = pytest.mark.xdist_group("ray")
 
 
 async def test_without_the_extra_it_is_named(here):

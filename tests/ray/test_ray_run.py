@@ -8,6 +8,8 @@ import signal
 import pytest
 from run_cli import prompts
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 QUICK = """
 [deployment.retry]
 initial_backoff_s = 0.05

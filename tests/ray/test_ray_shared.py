@@ -1,9 +1,12 @@
 """One limit and one budget over all workers of a run."""
 
+import pytest
 from ray_rig import QUIET
 from run_cli import prompts, world
 
 from spillway.sim import LimitSpec
+
+pytestmark = pytest.mark.xdist_group("ray")
 
 
 async def test_one_limit_is_kept_by_all_workers_together(tmp_path, ray_server):

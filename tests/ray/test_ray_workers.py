@@ -5,8 +5,11 @@ import os
 import pathlib
 import signal
 
+import pytest
 from ray_rig import processes_of
 from run_cli import prompts
+
+pytestmark = pytest.mark.xdist_group("ray")
 
 
 async def workers_of(server, count, process):
