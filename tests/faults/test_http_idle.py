@@ -3,25 +3,11 @@
 import asyncio
 
 import pytest
-import uvloop
 
 from spillway.core.options import Timeouts
 from spillway.remote.http import HttpRequest, aiohttp_client
 from spillway.remote.http.aiohttp_client import AiohttpClient
 from spillway.testing.byte_server import ByteServer, Do, answer
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request):
-    def running(work):
-        async def in_time():
-            async with asyncio.timeout(20):
-                await work()
-
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(in_time())
-
-    return running
 
 
 def client_of(limit=0):
