@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pytest
 import trustme
-import uvloop
 
 from spillway.core.errors import BadRequest
 from spillway.core.options import HttpConfig, Timeouts
@@ -17,19 +16,6 @@ from spillway.remote.http.aiohttp_client import AiohttpClient
 from spillway.testing.byte_server import ByteServer, Do, answer
 
 BIG = bytes(range(256)) * 4096 * 8
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request):
-    def running(work):
-        async def in_time():
-            async with asyncio.timeout(20):
-                await work()
-
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(in_time())
-
-    return running
 
 
 class Client(AiohttpClient):

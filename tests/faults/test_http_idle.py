@@ -3,25 +3,11 @@
 import asyncio
 
 import pytest
-import uvloop
 
 from spillway.core.options import Timeouts
-from spillway.remote.http import HttpRequest, aiohttp_client
+from spillway.remote.http import HttpRequest, aiohttp_client, wire
 from spillway.remote.http.aiohttp_client import AiohttpClient
 from spillway.testing.byte_server import ByteServer, Do, answer
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request):
-    def running(work):
-        async def in_time():
-            async with asyncio.timeout(20):
-                await work()
-
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(in_time())
-
-    return running
 
 
 def client_of(limit=0):
@@ -68,6 +54,23 @@ def test_closed_when_it_has_waited_too_long(run, monkeypatch):
             assert await fetch(client, server) == b"1"
             await server.conversations[0].gone.wait()
             assert await fetch(client, server) == b"2"
+            await client.aclose()
+
+    run(work)
+
+
+def test_one_that_is_too_old_is_not_used_even_before_it_is_closed(run, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(wire, "monotonic", lambda: clock[0])
+
+    async def work():
+        talks = [[Do.READ, answer(body), Do.READ, answer(b"late"), Do.READ] for body in (b"1", b"2")]
+        async with ByteServer(*talks) as server:
+            client = client_of()
+            assert await fetch(client, server) == b"1"
+            clock[0] += aiohttp_client.KEEPALIVE_S + 1.0
+            assert await fetch(client, server) == b"2"
+            await server.conversations[0].gone.wait()
             await client.aclose()
 
     run(work)

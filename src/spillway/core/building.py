@@ -120,7 +120,7 @@ class TokensBuilder:
         if chunk.usage is not None:
             self.usage = chunk.usage
         if chunk.about is not None:
-            self._about = dict(chunk.about) if self._about is None else merged(self._about, chunk.about)
+            self._about = merged(self._about, chunk.about)
         if not chunk.choice:
             self._first.add(chunk)
             return
@@ -186,7 +186,9 @@ def _one_base64(before: str, after: str) -> str:
 
 def merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, Any]:
     """Return both as one: lists appended, objects merged, anything else replaced."""
-    both = dict(old or {})
+    if not old:
+        return dict(new)
+    both = dict(old)
     for name, value in new.items():
         present = both.get(name)
         if isinstance(present, list) and isinstance(value, list):

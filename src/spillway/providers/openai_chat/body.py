@@ -128,10 +128,7 @@ def encode_embeddings(request: GenerateRequest, *, model: str, runtime: str, enc
 
 def _history(messages: Sequence[Message], losses: Losses) -> Sequence[Message]:
     """Return messages whose earlier answers hold only what OpenAI's API takes back."""
-    for message in messages:
-        if len(message) > 2 and message["role"] == "assistant":
-            break
-    else:
+    if not any(len(message) > 2 and message["role"] == "assistant" for message in messages):
         return messages
     return [
         _sent_back(message, f"messages[{at}]", losses) if message["role"] == "assistant" else message

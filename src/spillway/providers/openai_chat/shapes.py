@@ -121,10 +121,10 @@ class UsageShape(msgspec.Struct, gc=False):
 
 def text_of(content: str | list[Part] | None) -> str:
     """Return a content as text; parts that are none are left out."""
-    if type(content) is str:
+    if isinstance(content, str):
         return content
-    if content is None or isinstance(content, str):
-        return content or ""
+    if content is None:
+        return ""
     return "".join(part.text for part in content if part.type == "text" and part.text)
 
 

@@ -53,24 +53,16 @@ def decode_chat(body: bytes, refuse: Refuse) -> tuple[list[TokenChunk], str]:
         whole = _completion(body)
     except UNREADABLE as error:
         raise unreadable(error, body) from error
-    if whole.error is not ABSENT and is_set(whole.error):
+    if is_set(whole.error):
         raise refuse(body)
     if not whole.choices:
         raise ServerError("the answer has no choices", reason="schema")
     chunks: list[TokenChunk] = []
     about: dict[str, Any] = {}
-    if whole.id:
-        about["id"] = whole.id
-    if whole.model:
-        about["model"] = whole.model
-    if whole.service_tier:
-        about["service_tier"] = whole.service_tier
-    if whole.system_fingerprint:
-        about["system_fingerprint"] = whole.system_fingerprint
-    if whole.prompt_filter_results:
-        about["prompt_filter_results"] = whole.prompt_filter_results
-    if whole.moderation:
-        about["moderation"] = whole.moderation
+    for name in ("id", "model", "service_tier", "system_fingerprint", "prompt_filter_results", "moderation"):
+        value = getattr(whole, name)
+        if value:
+            about[name] = value
     last = len(whole.choices) - 1
     for at, choice in enumerate(whole.choices):
         if choice.finish_reason is not None and choice.finish_reason not in FINISHES:

@@ -80,9 +80,20 @@ def settle_success(
         observers = engine.observers.of_plain
     if observers:
         _tell(
-            engine, call, now, None, started, first_content_at, usage, cost, built, handle, gaps, observers,
+            engine,
+            call,
+            now,
+            None,
+            started,
+            first_content_at,
+            usage,
+            cost,
+            built,
+            handle,
+            gaps,
+            observers,
             estimated=estimated,
-        )  # fmt: skip
+        )
     return cost, estimated
 
 
@@ -136,9 +147,20 @@ def settle_failure(
     if engine.observers:
         end = _LEFT if error is None else error
         _tell(
-            engine, call, now, end, started, first_content_at, usage, cost, built, handle, gaps, engine.observers,
+            engine,
+            call,
+            now,
+            end,
+            started,
+            first_content_at,
+            usage,
+            cost,
+            built,
+            handle,
+            gaps,
+            engine.observers,
             estimated=estimated,
-        )  # fmt: skip
+        )
 
 
 def _lost(

@@ -16,11 +16,8 @@ if TYPE_CHECKING:
     from spillway.remote.http.wire import Idle
 
 _FRAMING = ("content-length", "transfer-encoding", "expect", "upgrade")
-# Surrogates too: the error of encoding them would quote the whole head.
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-
-
-_FORBIDDEN_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+# In lines joined by "\n". Surrogates too: the error of encoding them would quote the whole head.
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 class Head:
@@ -86,9 +83,7 @@ class Head:
         sent.popall("content-length", None)
         lines = [f"{self.request.method} {url if in_the_open else url.raw_path_qs} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in sent.items()]
-        if _FORBIDDEN.search("".join(lines)):
-            raise ValueError("a character that no header may hold")
-        self._start = "\r\n".join(lines).encode()
+        self._start = _joined(lines)
 
     def fits(self, method: str, headers: Mapping[str, str]) -> bool:
         """Whether it is the head of a request with these."""
@@ -111,7 +106,12 @@ def lines_of(headers: Mapping[str, str] | None) -> bytes:
     """
     if not headers:
         return b""
-    text = "".join([f"\n{name}: {value}" for name, value in headers.items()])
-    if text.count("\n") != len(headers) or _FORBIDDEN_IN_LINES.search(text):
+    return b"\r\n" + _joined([f"{name}: {value}" for name, value in headers.items()])
+
+
+def _joined(lines: list[str]) -> bytes:
+    """Return lines as they are sent; none of them can hold another one."""
+    text = "\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or _FORBIDDEN.search(text):
         raise ValueError("a character that no header may hold")
     return text.replace("\n", "\r\n").encode()
