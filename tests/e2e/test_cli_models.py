@@ -227,7 +227,9 @@ class TestCheck:
         wanted = ["one longest answer", "highest published tier", "price of the model gpt-6.2-sol is unknown", "150"]
         assert len(lines) == len(wanted)
         assert all(word in line for word, line in zip(wanted, lines, strict=True))
-        sources = [row[6] for row in cells(out)[1:]]
+        table, store = out.strip().rsplit("\n", 1)
+        assert store == "store: memory"
+        sources = [row[6] for row in cells(table)[1:]]
         assert sources == ["1 in, 5 out (genai-prices)", "unknown", "150 in, 0.6 out (deployment.pricing)"]
 
     def test_json_has_them_too(self, spillway, tmp_path):

@@ -213,10 +213,9 @@ async def test_a_line_names_its_deployment_and_d_overrides_it(here):
         (["in.jsonl", "-o", "out.jsonl", "--concurrency", "0"], "--concurrency"),
         (["in.jsonl", "-o", "out.jsonl", "--report", "nowhere/r.html"], "--report"),
         (["in.jsonl", "-o", "out.jsonl", "-c", "none.toml"], "none.toml"),
-        (["in.jsonl", "-o", "out.jsonl", "--ray"], "--ray"),
         (["in.jsonl", "-o", "nowhere/out.jsonl"], "nowhere"),
         (["none.jsonl", "-o", "out.jsonl"], "none.jsonl"),
-        ([".", "-o", "out.jsonl"], "directory"),
+        ([".", "-o", "out.jsonl"], "is in the input's folder"),
         (["in.jsonl"], "-o OUTPUT is missing"),
     ],
 )

@@ -43,12 +43,16 @@ class Seats(RuleBasedStateMachine):
     def make_room(self, tenant, priority):
         seats = Counter(one.tenant for one in self.waiting)
         share = max(1, 12 // (len(seats) + (tenant not in seats)))
+        most = max(seats.values(), default=0)
         came_back = set(self.away)
         victim = self.queue.yield_seat(tenant, priority)
         if victim is None:
             return
-        assert seats[tenant] < share < seats[victim.tenant]
-        assert seats[victim.tenant] == max(seats.values())
+        if seats[tenant] < share < most:
+            assert seats[victim.tenant] == most
+            assert victim.priority <= priority
+        else:
+            assert victim.priority is Priority.BACKGROUND is not priority
         assert victim not in came_back
         self.out(victim)
 

@@ -200,11 +200,12 @@ class RequestQueue:
         with self._lock:
             seats = self._seats
             share = max(1, self.capacity // (len(seats) + (tenant not in seats)))
-            by_seats = sorted(seats, key=seats.__getitem__, reverse=True)
+            most = max(seats, key=seats.__getitem__, default=tenant)
             victim = None
-            if by_seats and seats.get(tenant, 0) < share < seats[by_seats[0]]:
-                victim = self._newest_of(by_seats[0], priority)
+            if seats.get(tenant, 0) < share < seats.get(most, 0):
+                victim = self._newest_of(most, priority)
             elif priority > Priority.BACKGROUND and self._classes[Priority.BACKGROUND].ready:
+                by_seats = sorted(seats, key=seats.__getitem__, reverse=True)
                 victims = (self._newest_of(each, Priority.BACKGROUND) for each in by_seats)
                 victim = next((each for each in victims if each is not None), None)
             if victim is not None and victim.lane is not None:
