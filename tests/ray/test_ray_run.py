@@ -144,7 +144,7 @@ async def test_a_key_that_is_replaced_reaches_the_workers(here):
     process = here.spawn("--ray", "--json")
     await here.written(50, process)
     here.sim.set_valid_keys(frozenset({"sk-two"}))
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(2.5)
     key.write_text("sk-two")
     ended = await process.end()
     assert ended.code == 0, ended

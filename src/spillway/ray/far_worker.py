@@ -25,6 +25,7 @@ from spillway.ray.messages import (
     Plan,
     Refused,
     Requested,
+    Reread,
     Room,
     Settled,
     Tripped,
@@ -55,7 +56,7 @@ class FarWorker:
         actor: the handle of the Ray actor, a `LineWorker`.
         observers: told of what happened there, with instants of this process's clock.
         breakers: of all deployments, by name.
-        denied: called when a provider did not take a credential.
+        reread: called when it looked up a secret again, since a provider did not take it.
 
     Attributes:
         errands: what it was asked and has not answered, by ticket.
@@ -70,7 +71,7 @@ class FarWorker:
         *,
         observers: Sequence[Observer],
         breakers: dict[str, FarBreaker],
-        denied: Callable[[], None],
+        reread: Callable[[], None],
     ) -> None:
         self.number = number
         self.errands: dict[int, Errand] = {}
@@ -81,7 +82,7 @@ class FarWorker:
         self._actor = actor
         self._observers = observers
         self._breakers = breakers
-        self._denied = denied
+        self._reread = reread
         self._waiting: dict[int, Callable[[], None]] = {}
         self._orders: list[Order] = []
         self._bell = asyncio.Event()
@@ -173,6 +174,9 @@ class FarWorker:
         if isinstance(news, (Tripped, Room)):
             self._take_breaker(news, ahead)
             return
+        if isinstance(news, Reread):
+            self._reread()
+            return
         errand = self.errands.get(news.ticket)
         if errand is None:
             return
@@ -182,8 +186,6 @@ class FarWorker:
             errand.settle(news.pico)
         elif isinstance(news, Attempted):
             record = msgspec.structs.replace(news.record, at=news.record.at + ahead)
-            if record.outcome == "unauthorized_upstream":
-                self._denied()
             errand.attempted(record, self._observers)
         elif isinstance(news, Requested):
             errand.requested(msgspec.structs.replace(news.record, at=news.record.at + ahead), self._observers)

@@ -26,6 +26,7 @@ from spillway.ray.messages import (
     Plan,
     Refused,
     Requested,
+    Reread,
     Room,
     Tripped,
     Withdraw,
@@ -72,6 +73,7 @@ class LineWorker:
             await cluster.start()
         except ConfigError as error:
             return Begun(pid=os.getpid(), trouble=str(error))
+        self._variables.on_lookup(partial(self._say, Reread()))
         self._cluster = cluster
         for name in cluster.deployments():
             breaker = cluster.deployment(name).circuit_breaker()

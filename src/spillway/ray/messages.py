@@ -128,7 +128,11 @@ class Room(msgspec.Struct, frozen=True):
     deployment: str
 
 
-News = Wants | Settled | Attempted | Requested | Answered | Failed | Broke | Tripped | Room
+class Reread(msgspec.Struct, frozen=True):
+    """From a worker: a secret was looked up again, which is done when a provider did not take it."""
+
+
+News = Wants | Settled | Attempted | Requested | Answered | Failed | Broke | Tripped | Room | Reread
 
 
 class Plan:

@@ -95,7 +95,7 @@ class WorkerPool:
         self._plan: Plan | None = None
         self._tending: asyncio.Task[None] | None = None
         self._trouble: BaseException | None = None
-        self._denied = asyncio.Event()
+        self._doubted = asyncio.Event()
         self._commons: Any = None
 
     # Asking.
@@ -234,7 +234,7 @@ class WorkerPool:
                 self._spawn(),
                 observers=self._observers,
                 breakers=self._breakers,
-                denied=self._denied.set,
+                reread=self._doubted.set,
             )
             try:
                 await self._live(worker)
@@ -270,10 +270,10 @@ class WorkerPool:
         return kind(LineWorker).remote()
 
     async def _renew_secrets(self) -> None:
-        """Read the secrets again when a provider did not take one, and tell the workers what has changed."""
+        """Read the secrets again whenever a worker looks for others, and tell all what has changed."""
         while True:
-            await self._denied.wait()
-            self._denied.clear()
+            await self._doubted.wait()
+            self._doubted.clear()
             with suppress(ConfigError):
                 secrets = await self._reader.read()
                 if self._plan is not None and secrets != self._plan.secrets:

@@ -8,7 +8,7 @@ arguments (which Ray keeps) nor in the environment of its process (which Ray sho
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,18 +26,27 @@ class Variables(Mapping[str, str]):
     A `repr` shows none of them.
     """
 
-    __slots__ = ("_environ", "_told")
+    __slots__ = ("_environ", "_looked_up", "_told")
 
     def __init__(self, told: Mapping[str, str], environ: Mapping[str, str]) -> None:
         self._told = dict(told)
         self._environ = environ
+        self._looked_up: Callable[[], None] | None = None
+
+    def on_lookup(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever one of those told is looked up from now on."""
+        self._looked_up = callback
 
     def tell(self, values: Mapping[str, str]) -> None:
         """Have other values from now on."""
         self._told.update(values)
 
     def __getitem__(self, name: str) -> str:
-        return self._told[name] if name in self._told else self._environ[name]
+        if name not in self._told:
+            return self._environ[name]
+        if self._looked_up is not None:
+            self._looked_up()
+        return self._told[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self._environ, **self._told})
