@@ -12,6 +12,9 @@ import time
 
 import pytest
 
+# Several processes that are judged by the clock: not two such tests at once.
+pytestmark = pytest.mark.xdist_group("processes")
+
 ENVIRON = {**os.environ, "PYTHONWARNINGS": "error"}
 
 

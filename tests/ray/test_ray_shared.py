@@ -10,7 +10,8 @@ pytestmark = pytest.mark.xdist_group("ray")
 
 
 async def test_one_limit_is_kept_by_all_workers_together(tmp_path, ray_server):
-    limit = LimitSpec(requests_per_minute=1200, window_s=1.0)
+    """20 a second; the provider judges at arrival, and takes 25."""
+    limit = LimitSpec(requests_per_minute=1500, window_s=1.0)
     async with world(tmp_path, latency_s=0.02, limits=(limit,)) as here:
         here.environ |= {"RAY_ADDRESS": ray_server.address, **QUIET, "PYTHONWARNINGS": "default"}
         here.project(more="[deployment.rate_limits]\nrequests_per_minute = 1200\nburst_s = 1.0")

@@ -13,6 +13,9 @@ from spillway.core.clock import monotonic
 from spillway.stores.redis import RedisStore
 from spillway.testing import Reply, ScriptedRunner
 
+# Several processes that are judged by the clock: not two such tests at once.
+pytestmark = pytest.mark.xdist_group("processes")
+
 SILENT_S = 1.5
 CAP_USD = 100_000.0
 

@@ -9,6 +9,9 @@ import pytest
 
 from spillway.sim import SimConfig, Simulator
 
+# Several processes that are judged by the clock: not two such tests at once.
+pytestmark = pytest.mark.xdist_group("processes")
+
 SYNC_S, LATE_S = 0.25, 0.3
 
 

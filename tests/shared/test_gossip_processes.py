@@ -11,6 +11,9 @@ import pytest
 
 from spillway.testing.limit_probe import most_in_any
 
+# Several processes that are judged by the clock: not two such tests at once.
+pytestmark = pytest.mark.xdist_group("processes")
+
 WINDOW_S, SYNC_S, SILENT_S, LIMIT = 2.0, 0.1, 2.0, 600
 ALLOWANCE = 30
 BOUND = LIMIT + 3 * ALLOWANCE * 2

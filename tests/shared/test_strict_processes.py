@@ -13,6 +13,9 @@ import redis
 
 from spillway.testing.limit_probe import most_in_any
 
+# Several processes that are judged by the clock: not two such tests at once.
+pytestmark = pytest.mark.xdist_group("processes")
+
 WINDOW_S, SILENT_S, LIMIT = 2.0, 2.0, 60
 LAPSE_S = SILENT_S + 0.4
 

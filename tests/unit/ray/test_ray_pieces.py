@@ -145,8 +145,11 @@ async def test_deployments_travel_without_their_secrets(tmp_path):
     assert c.runtime_config is None
     assert (told["OPENAI_API_KEY"], told["HOME"], "OTHER" in told) == ("sk-usual", "/here", False)
     (tmp_path / "key").write_text("sk-new")
+    looked_up = []
+    told.on_lookup(lambda: looked_up.append(1))
     told.tell(await reader.read())
-    assert told[b.runtime_config.api_key[1].from_env] == "sk-new"
+    assert told[b.runtime_config.api_key[1].from_env] == "sk-new" and told["HOME"] == "/here"
+    assert looked_up == [1]
     for shown in (reader, told, Plan(packed, values, None), NewSecrets(values)):
         assert "sk-" not in repr(shown)
 
@@ -198,7 +201,7 @@ def test_a_worker_that_says_nothing_for_30_s_is_given_up_and_its_lines_are_told(
     async def main():
         loop = asyncio.get_running_loop()
         actor = SilentActor()
-        worker = FarWorker(0, None, actor, observers=(), breakers={}, denied=lambda: None)
+        worker = FarWorker(0, None, actor, observers=(), breakers={}, reread=lambda: None)
         budget = RunBudget(100)
         held = errand(budget, Log())
         worker.hand(held)
