@@ -41,12 +41,10 @@ class Servers:
         lines = [f"{name.replace('_', '-')} {value}" for name, value in options.items()]
         return self._run([*lines, *words])
 
-    def watch(self, port, master):
-        """Start a sentinel that replaces the master soon."""
+    def watch(self, master, *places):
+        """Start a sentinel that replaces the master soon; `places` are its port's lines."""
         what = {"monitor": f"127.0.0.1 {master} 1", "down-after-milliseconds": 300, "failover-timeout": 2000}
-        self._run(
-            [f"port {port}", *(f"sentinel {name} mymaster {value}" for name, value in what.items())], "--sentinel"
-        )
+        self._run([*places, *(f"sentinel {name} mymaster {value}" for name, value in what.items())], "--sentinel")
 
     def _run(self, lines, *more):
         home = pathlib.Path(self._directory, str(len(self._running)))
@@ -100,21 +98,25 @@ async def a_permit(store, within_s=15.0):
     return True
 
 
-async def test_tls_with_a_login_and_a_database(servers, tmp_path):
-    port, ca = servers.port(), trustme.CA()
+@pytest.fixture
+def tls(tmp_path):
+    """The lines of a server's file by which it speaks TLS."""
+    ca = trustme.CA()
     cert = ca.issue_cert("127.0.0.1")
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     cert.private_key_pem.write_to_path(tmp_path / "key.pem")
     cert.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    servers.start(
-        "user worker on >hunter2 ~spillway:* +@all -@dangerous +info",
-        tls_port=port,
-        tls_cert_file=tmp_path / "cert.pem",
-        tls_key_file=tmp_path / "key.pem",
-        tls_ca_cert_file=tmp_path / "ca.pem",
-        tls_auth_clients="no",
-    )
-    ca_file = tmp_path / "ca.pem"
+    return [
+        f"tls-cert-file {tmp_path / 'cert.pem'}",
+        f"tls-key-file {tmp_path / 'key.pem'}",
+        f"tls-ca-cert-file {tmp_path / 'ca.pem'}",
+        "tls-auth-clients no",
+    ]
+
+
+async def test_tls_with_a_login_and_a_database(servers, tls, tmp_path):
+    port, ca_file = servers.port(), tmp_path / "ca.pem"
+    servers.start("user worker on >hunter2 ~spillway:* +@all -@dangerous +info", *tls, tls_port=port)
     client = redis.Redis("127.0.0.1", port, ssl=True, ssl_ca_certs=str(ca_file), db=3)
     until(client.ping)
     store = RedisStore(f"rediss://worker:hunter2@127.0.0.1:{port}/3?ssl_ca_certs={ca_file}", **SOON)
@@ -136,7 +138,7 @@ async def test_a_socket(servers, tmp_path):
 
 async def test_scripts_run_in_a_cluster_and_each_touches_one_slot(servers):
     port = servers.port()
-    servers.start(port=port, cluster_enabled="yes")
+    servers.start(port=port, cluster_enabled="yes", cluster_port=servers.port())
     with redis.Redis(port=port) as client:
         until(client.ping)
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
@@ -152,7 +154,7 @@ async def test_sentinels_tell_where_the_master_is_and_where_it_went(servers):
     servers.start(f"replicaof 127.0.0.1 {first}", port=second, repl_diskless_sync_delay=0)
     with redis.Redis(port=second) as client:
         until(lambda: client.info("replication")["master_link_status"] == "up")
-    servers.watch(guard, first)
+    servers.watch(first, f"port {guard}")
     nobody = servers.port()
     store = RedisStore(f"redis+sentinel://127.0.0.1:{nobody},127.0.0.1:{guard}/mymaster/0", **SOON)
     with redis.Redis(port=guard) as client:
@@ -163,6 +165,18 @@ async def test_sentinels_tell_where_the_master_is_and_where_it_went(servers):
     assert await a_permit(store, within_s=25.0)
     with redis.Redis(port=second) as client:
         assert client.info("replication")["role"] == "master" and client.dbsize() > 0
+
+
+async def test_sentinels_and_their_master_behind_tls(servers, tls, tmp_path):
+    master, guard, ca_file = servers.port(), servers.port(), tmp_path / "ca.pem"
+    servers.start(*tls, tls_port=master)
+    servers.watch(master, "port 0", f"tls-port {guard}", "tls-replication yes", *tls)
+    with redis.Redis("127.0.0.1", guard, ssl=True, ssl_ca_certs=str(ca_file)) as client:
+        until(lambda: b"ok" in client.execute_command("SENTINEL", "CKQUORUM", "mymaster").lower())
+    options = f"?ssl_ca_certs={ca_file}"
+    assert await a_permit(RedisStore(f"rediss+sentinel://127.0.0.1:{guard}/mymaster/0{options}", **SOON))
+    with pytest.raises(TimeoutError):
+        await a_permit(RedisStore(f"redis+sentinel://127.0.0.1:{guard}/mymaster/0", **SOON), within_s=1.0)
 
 
 @pytest.mark.parametrize(
