@@ -138,8 +138,10 @@ class Page(Tab):
     """The dashboard in a tab."""
 
     def seen(self, expression):
-        """Wait until an expression is true in the page."""
-        return until(lambda: self.ask(expression), expression)
+        """Wait until an expression is true in the page, which may not have all its parts before."""
+        return until(
+            lambda: self.ask(f"(() => {{ try {{ return {expression} }} catch {{ return false }} }})()"), expression
+        )
 
     def unlocked(self):
         """Show the admin key, and wait for the board."""
