@@ -3,12 +3,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JUDGES := .venv-judges
 
-.PHONY: demo check check-long tools judges drill bench format api lock clean
+.PHONY: demo check check-long ready tools judges drill bench format api lock clean
 
 demo: $(VENV)/.run
 	@$(BIN)/spillway demo
 
-check: $(VENV)/.dev tools judges
+check: ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -16,6 +16,10 @@ check: $(VENV)/.dev tools judges
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 4 --dist loadgroup
 	$(BIN)/spillway drill
+
+# What takes time to come is fetched side by side.
+ready: $(VENV)/bin/python
+	@$(MAKE) --no-print-directory --jobs=3 $(VENV)/.dev tools judges
 
 # The report is tested in a real browser, the order of writes by the system calls, what processes share in a real Redis.
 tools:
@@ -25,7 +29,7 @@ tools:
 # The official SDKs and LiteLLM's proxy, which judge our wires in processes of their own.
 judges: $(JUDGES)/.ready
 
-check-long: $(VENV)/.dev tools judges
+check-long: ready
 	SPILLWAY_LONG=1 $(BIN)/pytest -m "long or not long" --timeout 3600
 
 # What is promised of several processes, at its whole size: about half an hour.
@@ -63,7 +67,7 @@ $(VENV)/.dev: $(VENV)/bin/python requirements/dev.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps -e .
 	@touch $@ $(VENV)/.run
 
-$(JUDGES)/.ready: requirements/judges.lock
-	@$(PYTHON) -m venv $(JUDGES) || (apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv $(JUDGES))
+$(JUDGES)/.ready: requirements/judges.lock | $(VENV)/bin/python
+	@$(PYTHON) -m venv $(JUDGES)
 	@$(JUDGES)/bin/python -m pip install --quiet --require-hashes -r requirements/judges.lock
 	@touch $@
