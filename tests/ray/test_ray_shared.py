@@ -20,7 +20,7 @@ async def test_one_limit_is_kept_by_all_workers_together(tmp_path, ray_server):
         assert ended.code == 0, ended
         stats = here.sim.stats()
         assert (stats["asked"], stats["rejected"], stats["over_limit"]) == (120, 0, 0)
-        assert ended.json["elapsed_s"] < 20
+        assert ended.json["elapsed_s"] < 60
 
 
 async def test_one_budget_is_kept_by_all_workers_together(here):

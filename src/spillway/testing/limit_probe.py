@@ -84,7 +84,7 @@ async def sent(handle: RateLimiterHandle, want: AcquirePermit = _ONE, *, within_
     return at
 
 
-async def ok(handle: RateLimiterHandle, want: AcquirePermit = _ONE, *, within_s: float = 1.0) -> int:
+async def ok(handle: RateLimiterHandle, want: AcquirePermit = _ONE, *, within_s: float = 5.0) -> int:
     """Return 1 if a request was let through within the time and sent, else 0."""
     try:
         await sent(handle, want, within_s=within_s)
