@@ -2,11 +2,10 @@
 
 import asyncio
 import pathlib
-import subprocess
-import sys
 import time
 
 import pytest
+from node_processes import Nodes
 
 import spillway
 from spillway.core.clock import monotonic
@@ -20,31 +19,17 @@ SILENT_S = 1.5
 CAP_USD = 100_000.0
 
 
-class Nodes:
+class Spenders(Nodes):
     """Four processes that spend from one cap."""
 
     def __init__(self, server, directory):
-        self._server = server
-        self._name = server.name()
-        self._log = pathlib.Path(directory, "spent")
-        self._log.touch()
-        self.living = [self._start() for _ in range(4)]
-
-    def _start(self):
-        script = pathlib.Path(__file__).with_name("budget_node.py")
-        words = [self._server.url, self._name, SILENT_S, CAP_USD, self._log]
-        return subprocess.Popen([sys.executable, script, *map(str, words)])
-
-    def replace(self, at):
-        """Kill one and start another."""
-        self.living[at].kill()
-        self.living[at].wait()
-        self.living[at] = self._start()
+        words = server.url, server.name(), SILENT_S, CAP_USD
+        super().__init__("budget_node.py", *words, log=pathlib.Path(directory, "spent"))
 
     @property
     def used(self):
         """The part of the cap that was spent."""
-        return sum(map(int, self._log.read_text().split())) / (CAP_USD * 10**12)
+        return sum(map(int, self.logged())) / (CAP_USD * 10**12)
 
     def wait_for(self, part, within_s=30.0):
         deadline = time.monotonic() + within_s
@@ -52,15 +37,10 @@ class Nodes:
             assert time.monotonic() < deadline, f"{used:.4f} used of {part}"
             time.sleep(0.05)
 
-    def end(self):
-        for process in self.living:
-            process.kill()
-            process.wait()
-
 
 @pytest.fixture
 def nodes(redis_server, tmp_path):
-    found = Nodes(redis_server, tmp_path)
+    found = Spenders(redis_server, tmp_path)
     yield found
     time.sleep(1.0)
     found.end()

@@ -1,13 +1,10 @@
 """Limits that are kept together by telling, over a real Redis and four processes: killed, paused, cut off, started again."""
 
-import pathlib
 import random
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from node_processes import Senders
 
 from spillway.testing.limit_probe import most_in_any
 
@@ -20,50 +17,11 @@ BOUND = LIMIT + 3 * ALLOWANCE * 2
 """Four nodes; news are at most two syncs old."""
 
 
-class Nodes:
-    """Four processes that send as fast as they are let."""
-
-    def __init__(self, server, directory):
-        self._server = server
-        self._name = server.name()
-        self._log = pathlib.Path(directory, "sent")
-        self._log.touch()
-        self.living = [self._start() for _ in range(4)]
-
-    def _start(self):
-        words = [self._server.url, self._name, WINDOW_S, SYNC_S, SILENT_S, LIMIT, self._log]
-        script = pathlib.Path(__file__).with_name("told_node.py")
-        return subprocess.Popen([sys.executable, script, *map(str, words)])
-
-    def replace(self, at):
-        """Kill one and start another."""
-        self.living[at].kill()
-        self.living[at].wait()
-        self.living[at] = self._start()
-
-    def pause(self, at, seconds):
-        self.living[at].send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        self.living[at].send_signal(signal.SIGCONT)
-
-    def sent(self, after=0.0, until=float("inf")):
-        return [at for at in map(float, self._log.read_text().split()) if after < at <= until]
-
-    def wait_for(self, count):
-        deadline = time.monotonic() + 20.0
-        while len(self.sent()) < count:
-            assert time.monotonic() < deadline, f"{len(self.sent())} sent of {count}"
-            time.sleep(0.05)
-
-    def end(self):
-        for process in self.living:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture
 def nodes(redis_server, tmp_path):
-    found = Nodes(redis_server, tmp_path)
+    found = Senders(
+        redis_server, tmp_path, strict=False, window_s=WINDOW_S, sync_s=SYNC_S, silent_s=SILENT_S, limit=LIMIT
+    )
     yield found
     found.end()
 

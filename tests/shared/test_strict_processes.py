@@ -1,15 +1,12 @@
 """A strict limit over a real Redis and four processes that are killed, paused and started again, as is the Redis."""
 
-import pathlib
 import random
-import signal
 import statistics
-import subprocess
-import sys
 import time
 
 import pytest
 import redis
+from node_processes import Senders
 
 from spillway.testing.limit_probe import most_in_any
 
@@ -20,52 +17,14 @@ WINDOW_S, SILENT_S, LIMIT = 2.0, 2.0, 60
 LAPSE_S = SILENT_S + 0.4
 
 
-class Nodes:
-    """Four processes that send as fast as they are let."""
-
-    def __init__(self, server, directory):
-        self._server = server
-        self._name = server.name()
-        self._log = pathlib.Path(directory, "sent")
-        self._log.touch()
-        self.living = [self._start() for _ in range(4)]
-
-    def _start(self):
-        words = [self._server.url, self._name, WINDOW_S, SILENT_S, LIMIT, self._log]
-        script = pathlib.Path(__file__).with_name("strict_node.py")
-        return subprocess.Popen([sys.executable, script, *map(str, words)])
-
-    def replace(self, at):
-        """Kill one and start another."""
-        self.living[at].kill()
-        self.living[at].wait()
-        self.living[at] = self._start()
-
-    def pause(self, at, seconds):
-        self.living[at].send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        self.living[at].send_signal(signal.SIGCONT)
-
-    def sent(self, after=0.0):
-        return [at for at in map(float, self._log.read_text().split()) if at > after]
-
-    def wait_for(self, count, *, after=0.0, within_s=20.0):
-        deadline = time.monotonic() + within_s
-        while len(found := self.sent(after)) < count:
-            assert time.monotonic() < deadline, f"{len(found)} sent of {count}"
-            time.sleep(0.05)
-        return found
-
-    def end(self):
-        for process in self.living:
-            process.kill()
-            process.wait()
+def four(server, directory):
+    return Senders(server, directory, strict=True, window_s=WINDOW_S, silent_s=SILENT_S, limit=LIMIT)
 
 
 @pytest.fixture
 def nodes(redis_server, tmp_path):
     redis_server.up_for(WINDOW_S + LAPSE_S + 1.0)
-    found = Nodes(redis_server, tmp_path)
+    found = four(redis_server, tmp_path)
     yield found
     found.end()
     assert most_in_any(found.sent(), WINDOW_S) <= LIMIT
@@ -126,7 +85,7 @@ def test_a_store_that_is_emptied_lets_nobody_through_until_what_it_forgot_is_ove
 
 def test_every_key_ends_however_often_nodes_are_killed(redis_server, tmp_path):
     # The script of a node that is killed runs as a whole or not at all: killed connections, while scripts run.
-    nodes = Nodes(redis_server, tmp_path)
+    nodes = four(redis_server, tmp_path)
     rng = random.Random(34)
     with redis.Redis(port=redis_server.port) as client:
         for _ in range(1000):

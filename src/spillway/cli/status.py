@@ -144,14 +144,13 @@ def _time(seconds: float | None) -> str:
 
 
 def _watch(client: AdminClient, *, as_json: bool) -> None:
-    import asyncio
     import json
+    import threading
 
     from spillway.cli.admin_client import AdminError
     from spillway.cli.output import say
-    from spillway.core.clock import sleep
 
-    lost = False
+    lost, never = False, threading.Event()
     while True:
         try:
             state = client.get("/admin/deployments")
@@ -166,4 +165,4 @@ def _watch(client: AdminClient, *, as_json: bool) -> None:
             else:
                 click.clear()
                 _show(state)
-        asyncio.run(sleep(EVERY_S))
+        never.wait(EVERY_S)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spillway.remote.cost import pico_to_usd
 from spillway.remote.engine.metrics import EngineMetrics
-from spillway.runtime.metrics import DeploymentMetrics
+from spillway.runtime.metrics import counters
 
 if TYPE_CHECKING:
     from spillway.remote.engine.metrics import AttemptRecord, RequestRecord
+    from spillway.runtime.metrics import DeploymentMetrics
 
 
 class Tally:
@@ -51,32 +51,7 @@ class Tally:
 
     def measure(self, name: str, *, priced: bool, busy: int, breaker: str) -> DeploymentMetrics:
         """Return the counters of one deployment."""
-        m = self._of(name)
-        return DeploymentMetrics(
-            requests=m.succeeded + m.failed + m.cancelled,
-            succeeded=m.succeeded,
-            failed=m.failed,
-            cancelled=m.cancelled,
-            refused=m.refused,
-            retried=m.retried,
-            fell_back=m.fell_back,
-            attempts=m.attempts,
-            errors=dict(m.errors),
-            usage_rows=m.usage_rows,
-            input_tokens=m.input_tokens,
-            output_tokens=m.output_tokens,
-            cached_tokens=m.cached_tokens,
-            cost_usd=pico_to_usd(m.cost_pico) if priced or m.cost_pico else None,
-            busy=busy,
-            queued=0,
-            breaker=breaker,
-            latency_p50_s=m.latency.quantile(0.5),
-            latency_p95_s=m.latency.quantile(0.95),
-            latency_p99_s=m.latency.quantile(0.99),
-            first_content_p50_s=m.first_content.quantile(0.5),
-            first_content_p95_s=m.first_content.quantile(0.95),
-            queue_wait_p95_s=m.queue_wait.quantile(0.95),
-        )
+        return counters(self._of(name), priced=priced, busy=busy, queued=0, breaker=breaker)
 
     def _of(self, name: str) -> EngineMetrics:
         return self._counted.setdefault(name, EngineMetrics())

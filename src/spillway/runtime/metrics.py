@@ -11,6 +11,7 @@ from spillway.remote.cost import pico_to_usd
 
 if TYPE_CHECKING:
     from spillway.remote.engine import Engine
+    from spillway.remote.engine.metrics import EngineMetrics
 
 
 class KeyMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +116,21 @@ class ClusterMetrics(msgspec.Struct, frozen=True, kw_only=True):
 def measure(entries: Sequence[Engine]) -> DeploymentMetrics:
     """Return the present counters of one deployment, whose engines share them."""
     engine = entries[0]
-    m = engine.metrics
+    return counters(
+        engine.metrics,
+        priced=engine.gates.prices is not None,
+        busy=sum(each.busy for each in entries),
+        queued=sum(len(each.queue) for each in entries),
+        # In the alphabet CLOSED comes before HALF_OPEN, and that before OPEN.
+        breaker=min(each.gates.breaker.state.name for each in entries),
+        per_key=tuple(map(_measure_key, entries)) if len(entries) > 1 else (),
+    )
+
+
+def counters(
+    m: EngineMetrics, *, priced: bool, busy: int, queued: int, breaker: str, per_key: tuple[KeyMetrics, ...] = ()
+) -> DeploymentMetrics:
+    """Return what an engine, or several that share it, has counted; `priced`: whether its price is known."""
     return DeploymentMetrics(
         requests=m.succeeded + m.failed + m.cancelled,
         succeeded=m.succeeded,
@@ -130,18 +145,17 @@ def measure(entries: Sequence[Engine]) -> DeploymentMetrics:
         input_tokens=m.input_tokens,
         output_tokens=m.output_tokens,
         cached_tokens=m.cached_tokens,
-        cost_usd=None if engine.gates.prices is None and not m.cost_pico else pico_to_usd(m.cost_pico),
-        busy=sum(each.busy for each in entries),
-        queued=sum(len(each.queue) for each in entries),
-        # In the alphabet CLOSED comes before HALF_OPEN, and that before OPEN.
-        breaker=min(each.gates.breaker.state.name for each in entries),
+        cost_usd=pico_to_usd(m.cost_pico) if priced or m.cost_pico else None,
+        busy=busy,
+        queued=queued,
+        breaker=breaker,
         latency_p50_s=m.latency.quantile(0.5),
         latency_p95_s=m.latency.quantile(0.95),
         latency_p99_s=m.latency.quantile(0.99),
         first_content_p50_s=m.first_content.quantile(0.5),
         first_content_p95_s=m.first_content.quantile(0.95),
         queue_wait_p95_s=m.queue_wait.quantile(0.95),
-        per_key=tuple(map(_measure_key, entries)) if len(entries) > 1 else (),
+        per_key=per_key,
     )
 
 

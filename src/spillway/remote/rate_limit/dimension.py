@@ -11,7 +11,7 @@ from spillway.remote.rate_limit.adaptive import FULL_PERCENT, SeenAllowance
 from spillway.remote.rate_limit.slot_log import Slot, SlotLog
 
 KINDS = ("requests", "tokens", "input_tokens", "output_tokens")
-INPUT_TOKENS = 2
+_INPUT_TOKENS = 2
 SUB_SLOTS = 120
 _BURST_SLOTS = 1000
 
@@ -28,6 +28,18 @@ def burst_log(limit: int, burst_s: float, window_s: float) -> SlotLog | None:
         return None
     exact = limit * burst_s / window_s <= _BURST_SLOTS
     return SlotLog(burst_s, width_s=0.0 if exact else burst_s / _BURST_SLOTS)
+
+
+def corrected(kind: int, cost: int, actual: int, late_output: int | None) -> tuple[int, int]:
+    """Return what goes back to where `cost` was counted, and what counts now, once it has come to `actual`.
+
+    Args:
+        kind: its place in `KINDS`.
+        late_output: tokens of a stream's output, which came long after the request was counted; None: it did not.
+    """
+    late = 0 if late_output is None or kind == _INPUT_TOKENS else min(late_output, actual)
+    surplus = cost - actual + late
+    return (surplus, late) if surplus > 0 else (0, late - surplus)
 
 
 class Dimension:

@@ -30,7 +30,7 @@ from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.adaptive import FULL_PERCENT, Throttle
 from spillway.remote.rate_limit.counter import Delta
-from spillway.remote.rate_limit.dimension import INPUT_TOKENS, KINDS
+from spillway.remote.rate_limit.dimension import KINDS, corrected
 from spillway.remote.rate_limit.gossip_dimension import GossipDimension
 from spillway.remote.rate_limit.gossip_view import GossipView
 from spillway.remote.rate_limit.machine import never_fits
@@ -281,15 +281,9 @@ class GossipMachine:
             actual = actuals[kind]
             if actual is None:
                 continue
-            surplus = lease.costs[kind] - actual
-            late = 0
-            if late_output is not None and kind != INPUT_TOKENS:
-                late = min(late_output, actual)
-                surplus += late
-            if surplus > 0:
-                room = (self._gives_back and self._view.give_back(lease.marks, kind, surplus)) or room
-            else:
-                late -= surplus
+            surplus, late = corrected(kind, lease.costs[kind], actual, late_output)
+            if surplus and self._gives_back and self._view.give_back(lease.marks, kind, surplus):
+                room = True
             if late:
                 self._view.count(now, self._view.slot(now), dimension, late)
         return room

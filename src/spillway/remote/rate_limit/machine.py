@@ -11,7 +11,7 @@ from spillway.core.limit_store import LOCAL, OVER, SENT, STRICT, AcquirePermit, 
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
 from spillway.remote.rate_limit.adaptive import FULL_PERCENT, Throttle
-from spillway.remote.rate_limit.dimension import INPUT_TOKENS, KINDS, Dimension, Mark
+from spillway.remote.rate_limit.dimension import KINDS, Dimension, Mark, corrected
 
 _OPTIONS = (
     "requests_per_minute",
@@ -218,16 +218,9 @@ class LimitMachine:
             if actual is None:
                 continue
             mark = marks[kind]
-            surplus = lease.costs[kind] - actual
-            late = 0
-            if late_output is not None and kind != INPUT_TOKENS:
-                late = min(late_output, actual)
-                surplus += late
-            if surplus > 0:
-                if gives_back and mark is not None and dimension.give_back(mark, surplus):
-                    room = True
-            elif surplus:
-                late -= surplus
+            surplus, late = corrected(kind, lease.costs[kind], actual, late_output)
+            if surplus and gives_back and mark is not None and dimension.give_back(mark, surplus):
+                room = True
             if late:
                 dimension.add(now, late)
         return room

@@ -21,7 +21,7 @@ from spillway.core.limit_store import (
 )
 from spillway.core.limits_seen import LimitsSeen
 from spillway.core.options import RateLimits
-from spillway.remote.rate_limit.dimension import INPUT_TOKENS, KINDS
+from spillway.remote.rate_limit.dimension import KINDS, corrected
 from spillway.remote.rate_limit.machine import never_fits
 from spillway.stores.shared.pocket import Pocket
 from spillway.stores.shared.port import SILENT_S
@@ -198,15 +198,9 @@ class LeasedWindows:
             actual = actuals[purse.kind]
             if actual is None:
                 continue
-            surplus = lease.costs[purse.kind] - actual
-            late = 0
-            if late_output is not None and purse.kind != INPUT_TOKENS:
-                late = min(late_output, actual)
-                surplus += late
-            if surplus > 0 and self._gives_back:
+            surplus, late = corrected(purse.kind, lease.costs[purse.kind], actual, late_output)
+            if surplus and self._gives_back:
                 purse.give(lease.marks, surplus)
-            elif surplus < 0:
-                late -= surplus
             if late:
                 self.pocket.batch(now).amounts[purse.kind] += late
         self._stir()

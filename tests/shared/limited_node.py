@@ -1,6 +1,6 @@
-"""One node of a limit that is kept together by telling, as a process: sends as fast as it is let, and writes when.
+"""One node of a limit, as a process: sends as fast as it is let, and writes down when.
 
-told_node.py URL NAME WINDOW_S SYNC_S SILENT_S LIMIT LOG
+limited_node.py URL NAME STRICT WINDOW_S SYNC_S SILENT_S LIMIT LOG
 """
 
 import asyncio
@@ -10,16 +10,18 @@ import time
 
 from spillway.core.clock import loop_clock
 from spillway.core.options import RateLimits
-from spillway.remote.rate_limit import AcquirePermit, RateLimiterActor
+from spillway.remote.rate_limit import AcquirePermit, RateLimiterActor, StrictRateLimiterActor
 from spillway.stores.redis import RedisStore
 from spillway.stores.shared import Sharing
 
 
-async def main(url, name, window_s, sync_s, silent_s, limit, log):
+async def main(url, name, strict, window_s, sync_s, silent_s, limit, log):
     store = RedisStore(url, name=name, window_s=float(window_s), sync_s=float(sync_s), silent_s=float(silent_s))
     sharing = Sharing(store, loop_clock())
-    limits = RateLimits(requests_per_minute=int(limit))
-    handle = RateLimiterActor(sharing.node, limits, store=sharing.approximate, key="k").handle()
+    limits = RateLimits(requests_per_minute=int(limit), strict=strict == "1")
+    kind = StrictRateLimiterActor if limits.strict else RateLimiterActor
+    shared = sharing.exact if limits.strict else sharing.approximate
+    handle = kind(sharing.node, limits, store=shared, key="k").handle()
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     async def go_on():
