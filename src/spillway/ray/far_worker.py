@@ -61,6 +61,8 @@ class FarWorker:
     Attributes:
         errands: what it was asked and has not answered, by ticket.
         open_circuits: deployments whose breaker is open there.
+        idle: set while it has nothing under way.
+        apart: it is given nothing but what is meant for it alone.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class FarWorker:
         self.errands: dict[int, Errand] = {}
         self.open_circuits: set[str] = set()
         self.pid = 0
-        self.gone = False
+        self.gone = self.apart = False
+        self.idle = asyncio.Event()
+        self.idle.set()
         self._ray = ray
         self._actor = actor
         self._observers = observers
@@ -106,6 +110,7 @@ class FarWorker:
     def hand(self, errand: Errand) -> None:
         """Have it answer a request."""
         self.errands[errand.ask.ticket] = errand
+        self.idle.clear()
         self.order(errand.ask)
 
     def withdraw(self, ticket: int) -> None:
@@ -237,6 +242,8 @@ class FarWorker:
 
     def _forget(self, errand: Errand) -> None:
         self.errands.pop(errand.ask.ticket, None)
+        if not self.errands:
+            self.idle.set()
         self._stop_waiting(errand.ask.ticket)
 
     def __repr__(self) -> str:

@@ -6,15 +6,15 @@ import asyncio
 import itertools
 import logging
 import pickle
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from spillway.core.clock import clock_of, sleep
-from spillway.core.errors import ConfigError
+from spillway.core.errors import BadRequest, ConfigError
 from spillway.core.options import Deployment
 from spillway.core.priority import Priority
 from spillway.core.request import GenerateRequest
@@ -41,6 +41,9 @@ MOST_WORKERS = 16
 FIRST_WORKER_S = 60.0
 """Seconds within which a first worker must be ready."""
 
+_SUSPECT_AFTER = 2
+"""A request that so many workers were lost with is tried once more, at a worker that has nothing else."""
+
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
 _SETTLE_S = 2.0
 _SECRETS_S = 1.0
@@ -58,7 +61,8 @@ class WorkerPool:
     """Clusters in worker processes of Ray, asked as one; limits, budgets and circuits are the same for all.
 
     Order: a request goes to the worker with the fewest under way, one whose circuit is closed before others. It is sent
-    again, to another worker, when its worker is lost; what was set aside for it then counts as spent.
+    again, to another worker, when its worker is lost; what was set aside for it then counts as spent. One with which
+    two workers were lost is tried alone: only a request that kills its worker is refused.
 
     Args:
         deployments: all that may be asked.
@@ -90,6 +94,7 @@ class WorkerPool:
         self._tickets = itertools.count(1)
         self._alive: list[FarWorker] = []
         self._here = asyncio.Condition()
+        self._suspecting = asyncio.Lock()
         self._breakers: dict[str, FarBreaker] = {}
         self._priced: dict[str, bool] = {}
         self._plan: Plan | None = None
@@ -112,9 +117,13 @@ class WorkerPool:
     ) -> Tokens | Embeddings:
         """Return the whole answer to one request; see `Cluster.submit`.
 
+        Raises:
+            BadRequest: `worker_lost`: three workers were lost with it, the last of them with nothing else under way.
+
         Cancellation: cancels the request at the provider too, and waits up to 2 s to hear what it cost.
         """
-        while True:
+
+        async def answer_of(worker: FarWorker) -> Tokens | Embeddings:
             ask = Ask(
                 ticket=next(self._tickets),
                 name=name,
@@ -123,13 +132,10 @@ class WorkerPool:
                 shift_early=shift_early,
                 stream=stream,
             )
-            worker = await self._one_for(name)
             errand = Errand(ask, gate, copy_context())
             worker.hand(errand)
             try:
                 return await asyncio.shield(errand.outcome)
-            except WorkerLostError:
-                continue
             except asyncio.CancelledError:
                 worker.withdraw(ask.ticket)
                 await asyncio.wait([errand.outcome], timeout=_SETTLE_S)
@@ -137,11 +143,40 @@ class WorkerPool:
                 _retrieve(errand.outcome)
                 raise
 
+        for _ in range(_SUSPECT_AFTER):
+            with suppress(WorkerLostError):
+                return await answer_of(await self._one_for(name))
+        async with self._suspecting, self._one_alone(name) as worker:
+            try:
+                return await answer_of(worker)
+            except WorkerLostError:
+                raise BadRequest(
+                    f"{_SUSPECT_AFTER + 1} workers were lost with this request, the last with nothing else to do",
+                    deployment=name,
+                    reason="worker_lost",
+                ) from None
+
     async def _one_for(self, name: str) -> FarWorker:
         async with self._here:
-            while not self._alive:
+            while not (free := [each for each in self._alive if not each.apart]):
                 await self._here.wait()
-            return min(self._alive, key=lambda each: (name in each.open_circuits, len(each.errands)))
+            return min(free, key=lambda each: (name in each.open_circuits, len(each.errands)))
+
+    @asynccontextmanager
+    async def _one_alone(self, name: str) -> AsyncIterator[FarWorker]:
+        """Give a worker that has nothing under way, and is given nothing else meanwhile."""
+        while True:
+            worker = await self._one_for(name)
+            worker.apart = True
+            try:
+                await worker.idle.wait()
+                if not worker.gone:
+                    yield worker
+                    return
+            finally:
+                worker.apart = False
+                async with self._here:
+                    self._here.notify_all()
 
     # Looking.
 
