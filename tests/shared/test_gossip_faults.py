@@ -95,6 +95,24 @@ async def test_one_that_is_taken_for_dead_and_is_not_adds_at_most_its_share():
     assert LIMIT < world.worst() <= BOUND + LIMIT // 4
 
 
+@pytest.mark.parametrize("busy", [1, 4])
+@pytest.mark.parametrize("gone", [(0,), (3,), (1, 2)])
+async def test_the_bound_holds_for_as_long_as_shares_are_kept_whoever_is_cut_off(gone, busy):
+    world = World()
+    members = nodes(world, 4, LIMIT, keep_share_s=600.0)
+    greedy(members[:busy], until=world.now + 500.0)
+    world.run(world.now + 80.0)
+    began = world.now
+    cut([members[at] for at in gone])
+    greedy(members[busy:], until=began + 420.0)
+    world.run(began + 300.0)
+    assert [node.mode() for node in members] == ["share" if at in gone else "approximate" for at in range(4)]
+    cut([members[at] for at in gone], is_cut=False)
+    world.run(began + 420.0)
+    assert {node.mode() for node in members} == {"approximate"}
+    assert world.worst() <= BOUND
+
+
 async def test_a_node_that_was_stopped_joins_again_and_one_that_is_cut_off_has_its_share():
     world = World()
     node, other = nodes(world, 2, LIMIT)

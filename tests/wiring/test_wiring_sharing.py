@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 
 import pytest
 
@@ -93,6 +94,40 @@ async def test_the_weight_is_the_share_of_one_that_is_cut_off(clusters, redis_se
         assert shares == [4500, 1500]
 
 
+LIVES = """
+import asyncio, sys
+import spillway
+from spillway.testing import ScriptedRunner
+
+async def main():
+    async with spillway.Cluster.from_file(sys.argv[1], runners={"m": lambda _: ScriptedRunner()}) as cluster:
+        await cluster.generate("m", "hello")
+        print("ready", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("keys", "left"), [({"keep_share_s": 0.5}, 1), ({}, 2)])
+async def test_how_long_the_share_of_one_that_was_killed_is_kept(clusters, tmp_path, keys, left):
+    keys["sync_s"] = 0.1
+    async with clusters(**keys) as one:
+        await one.generate("m", "hello")
+        other = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", LIVES, str(tmp_path / "0.toml"), stdout=asyncio.subprocess.PIPE
+        )
+        assert await other.stdout.readline() == b"ready\n"
+        limiter = one.deployment("m").rate_limiter()
+        async with asyncio.timeout(10):
+            while limiter.snapshot().nodes != 2:
+                await asyncio.sleep(0.02)
+        other.kill()
+        await other.wait()
+        await asyncio.sleep(1.0)
+        assert limiter.snapshot().nodes == left
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
@@ -100,6 +135,8 @@ async def test_the_weight_is_the_share_of_one_that_is_cut_off(clusters, redis_se
         ("sync_s", 6, "sync_s must be at most 5"),
         ("allowance_s", 61, "allowance_s must be at most 60"),
         ("weight", -1.0, "weight must be a number > 0"),
+        ("keep_share_s", 2.5, "keep_share_s must be from 3 times sync_s to 86400"),
+        ("keep_share_s", 86_401, "keep_share_s must be from 3 times sync_s to 86400"),
     ],
 )
 def test_what_can_not_be_is_refused(clusters, key, value, says):

@@ -14,6 +14,8 @@ from spillway.runtime.config_tables import SecretUse
 from spillway.stores.redis import may_be_url
 
 _LONGEST_SYNC_S = 5.0
+_LATE_ROUNDS = 3
+_DAY_S = 86_400.0
 _MINUTE_S = 60.0
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
@@ -28,6 +30,8 @@ class ClusterSettings(Options, frozen=True, kw_only=True):
         allowance_s: what a process may let through of such a limit between two syncs: what the limit is for so many
             seconds; None: for a `sync_s`.
         weight: of this process, where a limit is shared out.
+        keep_share_s: for so long the share of such a limit that a silent process may be sending by itself is kept
+            free; None: 15 s.
         state: SQLite file in which spend and gateway keys outlive `serve`; empty: none.
     """
 
@@ -36,6 +40,7 @@ class ClusterSettings(Options, frozen=True, kw_only=True):
     sync_s: float = 1.0
     allowance_s: float | None = None
     weight: float = 1.0
+    keep_share_s: float | None = None
     state: str = "spillway.db"
 
     def __post_init__(self) -> None:
@@ -44,11 +49,15 @@ class ClusterSettings(Options, frozen=True, kw_only=True):
             raise ValueError('store must be "memory" or a URL that begins with redis:// or rediss://')
         if not self.name.strip():
             raise ValueError("name must not be empty")
-        self._positive("sync_s", "allowance_s", "weight")
+        self._positive("sync_s", "allowance_s", "weight", "keep_share_s")
         if self.sync_s > _LONGEST_SYNC_S:
             raise ValueError(f"sync_s must be at most {_LONGEST_SYNC_S:g}, not {self.sync_s!r}")
         if self.allowance_s is not None and self.allowance_s > _MINUTE_S:
             raise ValueError(f"allowance_s must be at most {_MINUTE_S:g}, not {self.allowance_s!r}")
+        if self.keep_share_s is not None and not _LATE_ROUNDS * self.sync_s <= self.keep_share_s <= _DAY_S:
+            raise ValueError(
+                f"keep_share_s must be from {_LATE_ROUNDS} times sync_s to {_DAY_S:g}, not {self.keep_share_s!r}"
+            )
 
 
 class GatewayKey(Options, frozen=True, kw_only=True):

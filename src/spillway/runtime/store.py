@@ -42,7 +42,7 @@ def store_of(project: ProjectFile) -> str | Store:
         ConfigError: the extra is missing, or the URL is not one; it names file, line and key, and not the URL.
     """
     cluster = project.cluster
-    settings = {name: getattr(cluster, name) for name in ("name", "sync_s", "allowance_s", "weight")}
+    settings = {name: getattr(cluster, name) for name in ("name", "sync_s", "allowance_s", "weight", "keep_share_s")}
     try:
         return store_at(cluster.store, **settings) or MEMORY
     except ConfigError as error:

@@ -15,6 +15,7 @@ TEMPLATE = """\
 #sync_s      = 1.0                      # seconds between two syncs of limits that processes keep together
 #allowance_s = 1.0                      # what one may let through between two, as seconds of the limit
 #weight      = 1.0                      # of this process, where a limit is shared out
+#keep_share_s = 15.0                    # how long a silent process's share of such a limit is kept free
 #state = "spillway.db"                  # SQLite: spend and gateway keys outlive a restart of `serve`; "": none
 
 #[gateway]

@@ -31,7 +31,7 @@ CASES = {
     ),
     "unknown key that resembles none": (
         "[cluster]\nqqq = 1\n" + GOOD,
-        'spillway.toml:2: [cluster] unknown key "qqq" (known: name, store, sync_s, allowance_s, weight, state)',
+        'spillway.toml:2: [cluster] unknown key "qqq" (known: name, store, sync_s, allowance_s, weight, keep_share_s, state)',
     ),
     "unknown table": (
         GOOD + "[clusters]\n",

@@ -120,7 +120,7 @@ class GossipPart:
         self._lock = threading.Lock()
         self._room = Room()
         self._settings = window_s, gives_back
-        self._silent_s = settings.silent_s
+        self._silent_s = settings.silent_s if settings.keep_share_s is None else settings.keep_share_s
         self.windows = GossipMachine(
             f"{holder}-{new_id()}",
             limits,

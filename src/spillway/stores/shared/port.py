@@ -27,6 +27,8 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
         allowance_s: what a node may let through of such a limit between two syncs: what the limit is for so many
             seconds; None: for a `sync_s`.
         weight: of this node, where a limit is shared out.
+        keep_share_s: for so long the share of such a limit that a silent node may be sending by itself is kept free;
+            None: until the node is taken for dead.
         silent_s: after so much silence a node is taken for dead; other lengths are for tests.
     """
 
@@ -35,6 +37,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     sync_s: float = 1.0
     allowance_s: float | None = None
     weight: float = 1.0
+    keep_share_s: float | None = None
     silent_s: float = SILENT_S
 
     @property
