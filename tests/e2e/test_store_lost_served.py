@@ -17,6 +17,19 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from browser import Browser, browser_path  # noqa: E402 - found through the line above
 from dashboard_rig import Page, Sim, free_port, until  # noqa: E402 - see above
 
+DEPLOYMENT = """
+[[deployment]]
+name = "{name}"
+model = "gpt-4o-mini"
+[deployment.runtime_config]
+endpoint = "{url}/v1"
+api_key = {{ inline = "sk-sim" }}
+[deployment.rate_limits]
+requests_per_minute = 600
+strict = {strict}
+{more}
+"""
+
 PROJECT = """
 [cluster]
 store = "{store}"
@@ -28,33 +41,22 @@ bind = "127.0.0.1:{port}"
 name = "team"
 key = {{ inline = "sk-team" }}
 max_spend_per_day_usd = 5.0
-[[deployment]]
-name = "told"
-model = "gpt-4o-mini"
-[deployment.runtime_config]
-endpoint = "{url}/v1"
-api_key = {{ inline = "sk-sim" }}
-[deployment.rate_limits]
-requests_per_minute = 600
-[deployment.budget]
-max_spend_per_day_usd = 7.0
-[[deployment]]
-name = "exact"
-model = "gpt-4o-mini"
-[deployment.runtime_config]
-endpoint = "{url}/v1"
-api_key = {{ inline = "sk-sim" }}
-[deployment.rate_limits]
-requests_per_minute = 600
-strict = true
 """
+
+
+def project(store, port, url):
+    told = DEPLOYMENT.format(
+        name="told", url=url, strict="false", more="[deployment.budget]\nmax_spend_per_day_usd = 7.0"
+    )
+    exact = DEPLOYMENT.format(name="exact", url=url, strict="true", more="")
+    return PROJECT.format(store=store, port=port) + told + exact
 
 
 class Served:
     def __init__(self, folder, store, url):
         self.folder, port = folder, free_port()
         self.url = f"http://127.0.0.1:{port}"
-        (folder / "spillway.toml").write_text(PROJECT.format(store=store, port=port, url=url))
+        (folder / "spillway.toml").write_text(project(store, port, url))
         self.log = (folder / "log").open("wb")
         self.process = self.run("serve", stdout=subprocess.DEVNULL, stderr=self.log, start=True)
         until(lambda: self.get("/readyz") is not None, "the gateway")

@@ -44,6 +44,10 @@ class Answerer(Protocol):
         """Return its breaker."""
         ...
 
+    def trouble(self) -> str:
+        """Return why its limits let nothing through although none is full; empty: that is not so, or not known here."""
+        ...
+
     def metrics(self) -> DeploymentMetrics:
         """Return its counters; of one whose price is unknown, `cost_usd` is None."""
         ...

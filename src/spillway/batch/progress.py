@@ -10,7 +10,6 @@ import msgspec
 from spillway.batch.verdict import STORE_LOST
 from spillway.core.clock import Clock, sleep
 from spillway.remote.cost import pico_to_usd
-from spillway.runtime.deployed import Deployed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,10 +132,8 @@ class Progress:
 
     def _shut(self, members: Sequence[str]) -> str:
         """Return why no member's limits let anything through although they are not full; empty: that is not so."""
-        deployments = [self._run.cluster.deployment(name) for name in members]
-        # What keeps one back that answers elsewhere is known there.
-        shut = [each.rate_limiter().trouble() for each in deployments if isinstance(each, Deployed)]
-        return shut[0] if len(shut) == len(members) and all(shut) else ""
+        shut = [self._run.cluster.deployment(name).trouble() for name in members]
+        return shut[0] if all(shut) else ""
 
 
 async def show(progress: Progress, stream: TextIO) -> None:

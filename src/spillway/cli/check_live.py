@@ -132,7 +132,7 @@ def _make(made: _Runners, environ: Mapping[str, str], deployment: Deployment) ->
 
 async def _ask(cluster: Cluster, name: str, runners: Sequence[ModelRunner]) -> Seen:
     began = monotonic()
-    shut = cluster.deployment(name).rate_limiter().trouble()
+    shut = cluster.deployment(name).trouble()
     if shut and cluster.sharing is not None and cluster.sharing.lost:
         return Seen(name=name, answered=False, said=f"not asked: {shut}", latency_s=0.0, attempts=0)
     try:

@@ -73,6 +73,9 @@ WITHOUT_STORE: dict[LimiterMode, str] = {
 SHUT: frozenset[LimiterMode] = frozenset({CLOSED, JOINING})
 """Modes in which nothing is let through although no limit is full."""
 
+STALE_ROUNDS = 3
+"""After so many syncs that did not come, what was told by others is too old to go by."""
+
 HELD, SENT, OVER = 0, 1, 2
 """Stages of a lease: granted and not sent; stamped with the time it was sent; settled or given back."""
 

@@ -331,6 +331,10 @@ class FarDeployment(msgspec.Struct, frozen=True):
         """Return its breaker, that of all workers."""
         return self.pool.breaker(self.name)
 
+    def trouble(self) -> str:
+        """Return nothing: what keeps a request back is known at its worker."""
+        return ""
+
     def metrics(self) -> DeploymentMetrics:
         """Return its counters."""
         return self.pool.measure(self.name)

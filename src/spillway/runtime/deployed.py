@@ -85,6 +85,10 @@ class Deployed:
         """Return whether a request sent now would be let through by breaker, provider and credential."""
         return any(engine.healthy() for engine in self._entries)
 
+    def trouble(self) -> str:
+        """Return why its limits let nothing through although none is full; empty: that is not so."""
+        return self.rate_limiter().trouble()
+
     def metrics(self) -> DeploymentMetrics:
         """Return its counters."""
         return measure(self._entries)

@@ -8,13 +8,13 @@ from typing import Literal
 
 import msgspec
 
+from spillway.core.limit_store import STALE_ROUNDS
 from spillway.core.options import Deployment, Options
 from spillway.core.secrets import SecretLike
 from spillway.runtime.config_tables import SecretUse
 from spillway.stores.redis import may_be_url
 
 _LONGEST_SYNC_S = 5.0
-_LATE_ROUNDS = 3
 _DAY_S = 86_400.0
 _MINUTE_S = 60.0
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
@@ -54,9 +54,9 @@ class ClusterSettings(Options, frozen=True, kw_only=True):
             raise ValueError(f"sync_s must be at most {_LONGEST_SYNC_S:g}, not {self.sync_s!r}")
         if self.allowance_s is not None and self.allowance_s > _MINUTE_S:
             raise ValueError(f"allowance_s must be at most {_MINUTE_S:g}, not {self.allowance_s!r}")
-        if self.keep_share_s is not None and not _LATE_ROUNDS * self.sync_s <= self.keep_share_s <= _DAY_S:
+        if self.keep_share_s is not None and not STALE_ROUNDS * self.sync_s <= self.keep_share_s <= _DAY_S:
             raise ValueError(
-                f"keep_share_s must be from {_LATE_ROUNDS} times sync_s to {_DAY_S:g}, not {self.keep_share_s!r}"
+                f"keep_share_s must be from {STALE_ROUNDS} times sync_s to {_DAY_S:g}, not {self.keep_share_s!r}"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from spillway.core.limit_store import APPROXIMATE, JOINING, SHARE, LimiterMode
+from spillway.core.limit_store import APPROXIMATE, JOINING, SHARE, STALE_ROUNDS, LimiterMode
 from spillway.remote.rate_limit.counter import Delta, SlotCounter
 from spillway.remote.rate_limit.dimension import SUB_SLOTS
 from spillway.remote.rate_limit.telling import Heard
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from spillway.remote.rate_limit.gossip_dimension import GossipDimension
 
-STALE_ROUNDS = 3
 """Rounds without a sync after which a node takes itself for cut off; a sync that fails says so at once."""
 
 SLOTS = SUB_SLOTS + 2
