@@ -19,10 +19,16 @@ async def test_without_the_extra_it_is_named(here):
 
 async def test_a_cluster_that_is_not_there_is_named(here):
     here.input.write_text(prompts(1))
-    for address, said in (("ray://127.0.0.1:1", "is driven from a node"), ("127.0.0.1", "no Ray cluster at 127.0.0.1")):
-        ended = await here.run(f"--ray={address}", RAY_ADDRESS="")
+    for address, said in (
+        ("ray://127.0.0.1:1", "is driven from a node"),
+        ("127.0.0.1", "no Ray cluster at 127.0.0.1: an address is HOST:PORT, as in head:6379"),
+        ("127.0.0.1:1", "no Ray cluster at 127.0.0.1:1: [Errno 111] Connection refused"),
+        ("127.0.0.1:99999", "no Ray cluster at 127.0.0.1:99999: "),
+    ):
+        # Well before Ray itself gives up.
+        ended = await here.run(f"--ray={address}", RAY_ADDRESS="", seconds=30)
         assert ended.code == 2, ended
-        assert said in ended.err
+        assert said in ended.err and len(ended.err.splitlines()) == 1
     assert not here.output.exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,10 @@ from spillway.runtime.config import environment, set_default_variables
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Of a Ray that is started here: lines and results travel beside the object store, so that it may be small."""
+
+_REACH_S = 5.0
+_RAYS_OWN = ("auto", "local")
+"""Words that Ray takes for an address, as in `$RAY_ADDRESS`."""
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -67,7 +72,24 @@ def _init(ray: Any, address: str | None) -> None:
         except ConnectionError:
             ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
         return
+    if address not in _RAYS_OWN:
+        _reach(address)
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"--ray: no Ray cluster at {address}: {str(error).splitlines()[0]}") from error
+
+
+def _reach(address: str) -> None:
+    """Find out soon whether anybody is there: Ray itself tries for more than a minute.
+
+    Raises:
+        ConfigError: nobody is.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"--ray: no Ray cluster at {address}: an address is HOST:PORT, as in head:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"--ray: no Ray cluster at {address}: {error}") from error
